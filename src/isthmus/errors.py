@@ -1,0 +1,110 @@
+"""What can go wrong: one exception, and the table of its kinds in every dialect."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Source = Literal["client", "gateway", "upstream"]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How one kind of failure is named: HTTP status, and the type in each dialect's envelope."""
+
+    status: int
+    anthropic: str
+    openai: str
+    gemini: str
+    openai_code: str | None = None
+
+
+KINDS: dict[str, Kind] = {
+    "invalid_request": Kind(
+        400, "invalid_request_error", "invalid_request_error", "INVALID_ARGUMENT"
+    ),
+    "context_overflow": Kind(
+        400,
+        "invalid_request_error",
+        "invalid_request_error",
+        "INVALID_ARGUMENT",
+        "context_length_exceeded",
+    ),
+    "authentication": Kind(
+        401, "authentication_error", "invalid_request_error", "UNAUTHENTICATED", "invalid_api_key"
+    ),
+    "billing": Kind(
+        402, "billing_error", "insufficient_quota", "FAILED_PRECONDITION", "insufficient_quota"
+    ),
+    "permission": Kind(403, "permission_error", "permission_error", "PERMISSION_DENIED"),
+    "not_found": Kind(404, "not_found_error", "invalid_request_error", "NOT_FOUND"),
+    "model_not_found": Kind(
+        404, "not_found_error", "invalid_request_error", "NOT_FOUND", "model_not_found"
+    ),
+    "method_not_allowed": Kind(
+        405, "invalid_request_error", "invalid_request_error", "INVALID_ARGUMENT"
+    ),
+    "request_timeout": Kind(408, "timeout_error", "timeout_error", "DEADLINE_EXCEEDED"),
+    "conflict": Kind(409, "conflict_error", "conflict_error", "ABORTED"),
+    "too_large": Kind(413, "request_too_large", "invalid_request_error", "INVALID_ARGUMENT"),
+    "unsupported_encoding": Kind(
+        415, "invalid_request_error", "invalid_request_error", "INVALID_ARGUMENT"
+    ),
+    "rate_limit": Kind(
+        429, "rate_limit_error", "rate_limit_error", "RESOURCE_EXHAUSTED", "rate_limit_exceeded"
+    ),
+    "internal": Kind(500, "api_error", "server_error", "INTERNAL"),
+    "upstream_bad_response": Kind(502, "api_error", "server_error", "UNAVAILABLE"),
+    "upstream_unreachable": Kind(502, "api_error", "server_error", "UNAVAILABLE"),
+    "upstream_disconnected": Kind(502, "api_error", "server_error", "UNAVAILABLE"),
+    "upstream_refused_key": Kind(502, "api_error", "server_error", "UNAVAILABLE"),
+    "unavailable": Kind(503, "api_error", "server_error", "UNAVAILABLE"),
+    "timeout": Kind(504, "timeout_error", "server_error", "DEADLINE_EXCEEDED"),
+    "overloaded": Kind(529, "overloaded_error", "overloaded_error", "UNAVAILABLE"),
+}
+"""Source of the Anthropic column: its errors page; 402 and 529 have no twin in the other dialects."""
+
+OUTSIDE_ANTHROPIC = {529: 503}
+"""Statuses that only Anthropic's clients know, and what the others are told instead."""
+
+
+class GatewayError(Exception):
+    """A failure that a client is told about, raised where the fact is known.
+
+    ``kind`` is a key of ``KINDS``; ``param`` the path of the field at fault (``messages.0.content``);
+    ``retry_after`` is in seconds. ``body`` holds an Anthropic provider's own error body, which an
+    Anthropic client receives byte for byte; ``status`` and ``headers`` then are the provider's too.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        message: str,
+        *,
+        param: str | None = None,
+        source: Source = "client",
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+        self.param = param
+        self.source: Source = source
+        self.retry_after = retry_after
+        self.status: int | None = None
+        self.headers: tuple[tuple[str, str], ...] = ()
+        self.body: bytes | None = None
+
+    @property
+    def row(self) -> Kind:
+        return KINDS[self.kind]
+
+    def status_for(self, dialect: str) -> int:
+        """The HTTP status that a client of this dialect is answered with."""
+        status = self.status or self.row.status
+        return status if dialect == "anthropic" else OUTSIDE_ANTHROPIC.get(status, status)
+
+
+def refuse(path: str, message: str) -> GatewayError:
+    """A 400 that names the field at fault by its path in the client's own request."""
+    return GatewayError("invalid_request", f"{path}: {message}" if path else message, param=path)

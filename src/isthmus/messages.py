@@ -1,0 +1,352 @@
+"""The hub: Anthropic's Messages as plain dicts, the grammar of a legal stream, collect and replay.
+
+Source of the shapes and the grammar: Anthropic's Messages API reference and its streaming page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, TypedDict, cast
+
+from isthmus import wire
+from isthmus.errors import GatewayError
+
+Block = dict[str, Any]
+"""A content block: ``type`` and whatever belongs to it, known to us or not."""
+
+
+class Turn(TypedDict):
+    """One entry of ``messages``; ``system`` turns in the middle are legal on newer models."""
+
+    role: Literal["user", "assistant", "system"]
+    content: str | list[Block]
+
+
+class Message(TypedDict, total=False):
+    """A complete answer, as a request without ``stream`` gets it."""
+
+    id: str
+    type: Literal["message"]
+    role: Literal["assistant"]
+    model: str
+    content: list[Block]
+    stop_reason: str | None
+    stop_sequence: str | None
+    stop_details: dict[str, Any] | None
+    usage: dict[str, Any]
+
+
+class Event:
+    """One event of a stream: its wire bytes, decoded only when somebody looks.
+
+    ``type`` is "" for frames that carry nothing but comments.
+    """
+
+    __slots__ = ("_type", "_value", "_wire")
+
+    def __init__(self, frame: bytes | None = None, value: dict[str, Any] | None = None) -> None:
+        self._wire = frame
+        self._value = value
+        self._type: str | None = None
+
+    @property
+    def wire(self) -> bytes:
+        if self._wire is None:
+            self._wire = wire.frame(wire.dumps(self._value), self.type)
+        return self._wire
+
+    @property
+    def type(self) -> str:
+        if self._type is None:
+            self._type = self._read_type()
+        return self._type
+
+    def _read_type(self) -> str:
+        if self._value is None and self._wire is not None:
+            if self._wire.startswith(b"event: "):
+                line = self._wire[7 : self._wire.index(b"\n", 7)] if b"\n" in self._wire else b""
+                return line.strip().decode("utf-8", "replace")
+            name, data = wire.fields(self._wire)
+            if name or not data:
+                return name
+        return str(self.value.get("type", ""))
+
+    @property
+    def value(self) -> dict[str, Any]:
+        """The decoded event. Raises GatewayError when the data is no JSON object."""
+        if self._value is None:
+            self._value = _decoded(self._wire or b"")
+        return self._value
+
+    def __repr__(self) -> str:
+        return f"Event({self.wire!r})"
+
+
+def _decoded(frame: bytes) -> dict[str, Any]:
+    _, data = wire.fields(frame)
+    try:
+        value = wire.loads(data)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise broken(f"an event whose data is no JSON object: {data[:200]!r}")
+    return cast("dict[str, Any]", value)
+
+
+def broken(what: str) -> GatewayError:
+    """The error for a provider that does not keep to its own protocol."""
+    return GatewayError("upstream_bad_response", f"the provider sent {what}", source="upstream")
+
+
+# --- the grammar of a stream ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a block of one type looks like in a stream.
+
+    ``empty`` holds the fields of ``content_block_start`` before any delta, ``deltas`` the delta types
+    that may follow; a block type without a row arrives complete and takes none.
+    """
+
+    empty: dict[str, Any]
+    deltas: tuple[str, ...]
+
+
+_JSON = Shape({"input": {}}, ("input_json_delta",))
+
+GRAMMAR: dict[str, Shape] = {
+    "text": Shape({"text": ""}, ("text_delta", "citations_delta")),
+    "thinking": Shape({"thinking": "", "signature": ""}, ("thinking_delta", "signature_delta")),
+    "tool_use": _JSON,
+    "server_tool_use": _JSON,
+    "mcp_tool_use": _JSON,
+    "compaction": Shape({"content": None}, ("compaction_delta",)),
+}
+
+
+class Input(dict[str, Any]):
+    """A tool call's input with the JSON text it was streamed as, which may be cut off by a limit."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, value: dict[str, Any], text: str) -> None:
+        super().__init__(value)
+        self.text = text
+
+
+def input_text(value: dict[str, Any]) -> str:
+    """The JSON text of a tool call's input, as the model wrote it where that is known."""
+    return value.text if isinstance(value, Input) else wire.dumps(value).decode()
+
+
+_GROWING = ("text", "thinking", "partial_json")
+"""The fields of a delta that are joined; citations are listed, and any other field replaces."""
+
+
+class Reader:
+    """Follows one stream by the grammar and collects its message.
+
+    ``stream := message_start (ping | block)* message_delta+ message_stop``; blocks are numbered from
+    0 without gaps and never overlap; ``ping`` and unknown events may stand anywhere; an ``error``
+    event ends the stream.
+    """
+
+    def __init__(self) -> None:
+        self.message: Message = {}
+        self.state: Literal["new", "open", "block", "delta", "done", "error"] = "new"
+        self._pieces: dict[str, list[str]] = {}
+
+    def feed(self, event: Event) -> None:
+        """Take one event. Raises GatewayError (upstream_bad_response) where it is not legal."""
+        kind = event.type
+        step = _STEPS.get(kind)
+        if step is None:
+            return
+        allowed, read = step
+        if self.state not in allowed:
+            raise broken(f"a {kind} event out of order (after {self.state})")
+        try:
+            read(self, event.value)
+        except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
+            raise broken(f"a malformed {kind} event ({type(error).__name__}: {error})") from error
+
+    def finish(self) -> Message:
+        """The complete message. Raises GatewayError when the stream broke off."""
+        if self.state != "done":
+            raise cut_off()
+        return self.message
+
+    def _start(self, value: dict[str, Any]) -> None:
+        message = dict(value["message"])
+        message["content"] = list(message["content"])
+        message["usage"] = dict(message["usage"])
+        self.message = cast("Message", message)
+        self.state = "open"
+
+    def _open(self, value: dict[str, Any]) -> None:
+        block = dict(value["content_block"])
+        if value["index"] != len(self.message["content"]):
+            raise broken(f"block {value['index']} where {len(self.message['content'])} was due")
+        block["type"] = str(block["type"])
+        self.message["content"].append(block)
+        self._pieces = {}
+        self.state = "block"
+
+    def _delta(self, value: dict[str, Any]) -> None:
+        block, delta = self.message["content"][-1], value["delta"]
+        if value["index"] != len(self.message["content"]) - 1:
+            raise broken(f"a delta for block {value['index']}, which is not open")
+        shape = GRAMMAR.get(block["type"])
+        if shape and delta["type"] not in shape.deltas:
+            raise broken(f"a {delta['type']} in a {block['type']} block")
+        for name, piece in delta.items():
+            if name in _GROWING:
+                self._pieces.setdefault(name, []).append(piece)
+            elif name == "citation":
+                block["citations"] = [*(block.get("citations") or []), piece]
+            elif name not in ("type", "estimated_tokens"):
+                block[name] = piece
+
+    def _close(self, value: dict[str, Any]) -> None:
+        block = self.message["content"][-1]
+        if value["index"] != len(self.message["content"]) - 1:
+            raise broken(f"the end of block {value['index']}, which is not open")
+        for name, pieces in self._pieces.items():
+            text = "".join(pieces)
+            if name == "partial_json":
+                block["input"] = _parsed(text or "{}")
+            else:
+                block[name] = block.get(name, "") + text
+        self.state = "open"
+
+    def _settle(self, value: dict[str, Any]) -> None:
+        message = cast("dict[str, Any]", self.message)
+        message.update(value["delta"])
+        message["usage"].update(value.get("usage") or {})
+        extra = {k: v for k, v in value.items() if k not in ("type", "delta", "usage")}
+        message.update(extra)
+        self.state = "delta"
+
+    def _stop(self, value: dict[str, Any]) -> None:
+        self.state = "done"
+
+    def _fail(self, value: dict[str, Any]) -> None:
+        self.state = "error"
+
+
+_STEPS: dict[str, tuple[tuple[str, ...], Any]] = {
+    "message_start": (("new",), Reader._start),
+    "content_block_start": (("open",), Reader._open),
+    "content_block_delta": (("block",), Reader._delta),
+    "content_block_stop": (("block",), Reader._close),
+    "message_delta": (("open", "delta"), Reader._settle),
+    "message_stop": (("delta",), Reader._stop),
+    "error": (("new", "open", "block", "delta"), Reader._fail),
+}
+"""Event type -> the states in which it is legal, and what it does. Other events may stand anywhere."""
+
+
+def _parsed(text: str) -> Input:
+    """A tool call's input; where the text was cut off by a limit the text alone is kept."""
+    try:
+        value = wire.loads(text)
+    except ValueError:
+        value = None
+    return Input(cast("dict[str, Any]", value) if isinstance(value, dict) else {}, text)
+
+
+def cut_off() -> GatewayError:
+    """The error for a stream that ended without ``message_stop``."""
+    return GatewayError(
+        "upstream_disconnected",
+        "the provider broke off before the answer was complete",
+        source="upstream",
+    )
+
+
+def collect(events: Iterable[Event]) -> Message:
+    """Join a stream into its message. Raises GatewayError when it is illegal, failed or cut off."""
+    reader = Reader()
+    for event in events:
+        reader.feed(event)
+        if reader.state == "error":
+            raise stream_error(event)
+    return reader.finish()
+
+
+def replay(message: Message) -> Iterator[Event]:
+    """The legal stream of a complete message, one delta for each growing field."""
+    head: dict[str, Any] = {**message, "content": [], "stop_reason": None, "stop_sequence": None}
+    head["usage"] = {**message["usage"], "output_tokens": 0}
+    yield Event(value={"type": "message_start", "message": head})
+    for index, block in enumerate(message["content"]):
+        yield from _replay_block(index, block)
+    delta = {k: message.get(k) for k in ("stop_reason", "stop_sequence")}
+    delta |= {k: v for k, v in message.items() if k in ("stop_details", "container")}
+    yield Event(value={"type": "message_delta", "delta": delta, "usage": message["usage"]})
+    yield Event(value={"type": "message_stop"})
+
+
+def _replay_block(index: int, block: Block) -> Iterator[Event]:
+    shape = GRAMMAR.get(block["type"])
+    start = {**block, **shape.empty} if shape else block
+    if block["type"] == "text" and block.get("citations"):
+        start = {**start, "citations": None}
+    yield Event(value={"type": "content_block_start", "index": index, "content_block": start})
+    for delta in _deltas(block) if shape else ():
+        yield Event(value={"type": "content_block_delta", "index": index, "delta": delta})
+    yield Event(value={"type": "content_block_stop", "index": index})
+
+
+def _deltas(block: Block) -> Iterator[dict[str, Any]]:
+    kind = block["type"]
+    if kind == "text":
+        if block["text"]:
+            yield {"type": "text_delta", "text": block["text"]}
+        for citation in block.get("citations") or ():
+            yield {"type": "citations_delta", "citation": citation}
+    elif kind == "thinking":
+        if block["thinking"]:
+            yield {"type": "thinking_delta", "thinking": block["thinking"]}
+        yield {"type": "signature_delta", "signature": block["signature"]}
+    elif kind == "compaction":
+        fields = {k: v for k, v in block.items() if k in ("content", "encrypted_content")}
+        yield {"type": "compaction_delta", **fields}
+    elif (text := input_text(block["input"])) != "{}":
+        yield {"type": "input_json_delta", "partial_json": text}
+
+
+# --- errors as the provider words them ----------------------------------------------------------
+
+_KINDS = {
+    "invalid_request_error": "invalid_request",
+    "authentication_error": "upstream_refused_key",
+    "billing_error": "billing",
+    "permission_error": "permission",
+    "not_found_error": "not_found",
+    "conflict_error": "conflict",
+    "request_too_large": "too_large",
+    "rate_limit_error": "rate_limit",
+    "api_error": "internal",
+    "timeout_error": "timeout",
+    "overloaded_error": "overloaded",
+}
+_OVERFLOW = ("prompt is too long", "exceed context limit")
+
+
+def provider_error(value: Any) -> GatewayError:
+    """Read Anthropic's error envelope; an unknown type counts as ``internal``."""
+    error = value.get("error") if isinstance(value, dict) else None  # pyright: ignore
+    error = cast("dict[str, Any]", error) if isinstance(error, dict) else {}
+    message = str(error.get("message") or "the provider reported an error without a message")
+    kind = _KINDS.get(str(error.get("type")), "internal")
+    if kind == "invalid_request" and any(text in message for text in _OVERFLOW):
+        kind = "context_overflow"
+    return GatewayError(kind, message, source="upstream")
+
+
+def stream_error(event: Event) -> GatewayError:
+    """The error that an ``error`` event reports."""
+    return provider_error(event.value)

@@ -1,0 +1,48 @@
+"""How a request is answered: ``Call``, ``Answer`` and the steps between them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+from isthmus.messages import Event
+from isthmus.request import Headers, Notes, Request, Target
+
+
+@dataclass(slots=True)
+class Answer:
+    """What an attempt brought: a head, and either the events of a stream or a whole body.
+
+    Events arrive in batches, one for each read, so that one read costs one write. ``whole`` is a
+    complete JSON body in the backend's dialect (a message, a token count). Whoever holds an answer
+    closes it: ``close`` ends the upstream exchange at any moment, and may be called twice.
+    """
+
+    status: int
+    headers: Headers
+    target: Target
+    close: Callable[[], None]
+    events: AsyncIterator[list[Event]] | None = None
+    whole: bytes | None = None
+    notes: Notes = field(default_factory=Notes)
+
+
+Call = Callable[[Request], Awaitable[Answer]]
+"""One thing answers a request: an attempt, or a step around another call."""
+
+Step = Callable[[Request, Call], Awaitable[Answer]]
+"""A step sees the request before the call below it and the answer after; it may call it again."""
+
+
+def compose(steps: Sequence[Step], call: Call) -> Call:
+    """The steps around a call, the first outermost."""
+    for step in reversed(steps):
+        call = _around(step, call)
+    return call
+
+
+def _around(step: Step, call: Call) -> Call:
+    async def stepped(request: Request) -> Answer:
+        return await step(request, call)
+
+    return stepped

@@ -1,0 +1,231 @@
+"""One client request on its way to the hub: its HTTP form, its Messages body, its target, its notes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+
+from isthmus import wire
+from isthmus.errors import refuse
+
+Operation = Literal["messages", "count_tokens"]
+Headers = tuple[tuple[str, str], ...]
+"""Header fields in their order, names in lower case."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """An HTTP request as a value: what a frontend decodes, and what a backend encodes.
+
+    ``path`` is the part of the target before the query, percent-encoded as it was sent.
+    """
+
+    method: str
+    path: str
+    query: str = ""
+    headers: Headers = ()
+    body: bytes = b""
+    arrived: int = 0
+    """When it came, in whole seconds since 1970; 0 where nobody looked at a clock."""
+
+    def header(self, name: str) -> str | None:
+        """The values of one header joined by commas (RFC 9110, section 5.3); None if absent."""
+        values = [value for key, value in self.headers if key == name]
+        return ", ".join(values) if values else None
+
+
+@dataclass(slots=True)
+class Note:
+    """One field that was dropped or changed on the way, for the client to see.
+
+    ``path`` is the field's path in the client's own request (``tools.0.strict``), ``action`` what
+    happened to it, ``reason`` why, in a few words.
+    """
+
+    path: str
+    action: Literal["dropped", "changed"]
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path} {self.action}: {self.reason}"
+
+
+@dataclass(slots=True)
+class Notes:
+    """The notes of one exchange, each said once, in the order in which they were made."""
+
+    rows: list[Note] = field(default_factory=list[Note])
+
+    def dropped(self, path: str, reason: str) -> None:
+        self._add(Note(path, "dropped", reason))
+
+    def changed(self, path: str, reason: str) -> None:
+        self._add(Note(path, "changed", reason))
+
+    def _add(self, note: Note) -> None:
+        if note not in self.rows:
+            self.rows.append(note)
+
+    def header(self, limit: int = 2000) -> str:
+        """The notes as one ASCII header value of at most ``limit`` bytes."""
+        text = "; ".join(map(str, self.rows))
+        text = (
+            text.encode("ascii", "backslashreplace").decode().replace("\n", " ").replace("\r", " ")
+        )
+        return text if len(text) <= limit else f"{text[: limit - 4]} ..."
+
+
+# --- the body -----------------------------------------------------------------------------------
+
+_DROPPED: Any = object()
+_BLANK = re.compile(rb"\s*")
+
+
+class Body:
+    """A Messages request body that keeps its wire form until somebody changes it.
+
+    Made from wire bytes it is scanned, not parsed: ``peek`` decodes one top-level member, ``edit``
+    and ``drop`` are spliced into the original bytes, and whatever nobody edited stays as it was.
+    """
+
+    def __init__(self, source: bytes | dict[str, Any]) -> None:
+        self._wire = source if isinstance(source, bytes) else None
+        self._spans = wire.members(source) if isinstance(source, bytes) else wire.Members()
+        self._values: dict[str, Any] = {} if isinstance(source, bytes) else source
+        self._edits: dict[str, Any] = {}
+
+    def copy(self) -> Body:
+        """The same body, whose edits are its own."""
+        twin = Body.__new__(Body)
+        twin._wire, twin._spans, twin._values = self._wire, self._spans, self._values
+        twin._edits = dict(self._edits)
+        return twin
+
+    def __contains__(self, name: str) -> bool:
+        if name in self._edits:
+            return self._edits[name] is not _DROPPED
+        return name in self._spans or name in self._values
+
+    def peek(self, name: str) -> Any:
+        """The value of one member, None if it is absent. Do not change it in place: ``edit`` it.
+
+        Raises GatewayError (400) where the member stands twice in the body.
+        """
+        if name in self._edits:
+            value = self._edits[name]
+            return None if value is _DROPPED else value
+        if name in self._spans and name not in self._values:
+            if name in self._spans.repeated:
+                raise refuse(name, "this member stands twice in the body")
+            span = self._spans[name]
+            text = (self._wire or b"")[span.value : span.end]
+            self._values[name], _ = wire.loads_repaired(text)
+        return self._values.get(name)
+
+    def beginning(self, name: str, size: int) -> bytes:
+        """The first ``size`` bytes of one member's JSON text; b"" if it is absent."""
+        if self._wire is not None and name in self._spans and name not in self._edits:
+            span = self._spans[name]
+            return self._wire[span.value : min(span.end, span.value + size)]
+        return wire.dumps(self.peek(name))[:size] if name in self else b""
+
+    def edit(self, name: str, value: Any) -> None:
+        self._edits[name] = value
+
+    def drop(self, name: str) -> None:
+        if name in self:
+            self._edits[name] = _DROPPED
+
+    @property
+    def edited(self) -> bool:
+        return bool(self._edits)
+
+    def value(self) -> dict[str, Any]:
+        """The whole body decoded, edits applied."""
+        names = [*self._spans, *(n for n in self._values if n not in self._spans)]
+        names += [n for n in self._edits if n not in names]
+        return {name: self.peek(name) for name in names if name in self}
+
+    def wire(self) -> bytes:
+        """The body's bytes: the original ones, with nothing but the edited members replaced."""
+        if self._wire is None:
+            return wire.dumps(self.value())
+        return self._spliced(self._wire) if self._edits else self._wire
+
+    def _spliced(self, source: bytes) -> bytes:
+        """The members in their order with the very bytes around them, but for the edited values."""
+        kept: list[bytes] = []
+        start = source.index(b"{") + 1
+        for name, span in sorted(self._spans.items(), key=lambda item: item[1].key):
+            end = _blank_end(source, span.end)
+            if name not in self._edits:
+                kept.append(source[start:end])
+            elif self._edits[name] is not _DROPPED:
+                new = wire.dumps(self._edits[name])
+                kept.append(source[start : span.value] + new + source[span.end : end])
+            start = end + 1
+        kept += [
+            wire.dumps(name) + b":" + wire.dumps(value)
+            for name, value in self._edits.items()
+            if name not in self._spans and value is not _DROPPED
+        ]
+        return b"{" + b",".join(kept) + b"}"
+
+
+def _blank_end(source: bytes, position: int) -> int:
+    match = _BLANK.match(source, position)
+    return match.end() if match else position
+
+
+# --- the request --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where one attempt goes: a configured backend, a model of its, and parameters of the selector.
+
+    ``changed`` says that the gateway itself put another model or parameter in place: only then may
+    a native body be adapted to the model, since a caller's own choice is the provider's to judge.
+    """
+
+    backend: str
+    model: str
+    parameters: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    changed: bool = False
+
+
+@dataclass(slots=True)
+class Request:
+    """What a client asks, in the hub's terms, whatever dialect it came in.
+
+    ``body`` is a Messages body, which may hold ``system`` turns anywhere and lack ``max_tokens``: the
+    backend makes of it what the target's model takes. ``model`` is the selector as the client wrote
+    it; ``stream`` says whether the client wants events; ``headers`` and ``query`` are the caller's,
+    for the native lane. ``target`` and ``key``, the provider's, are set for each attempt. ``memory``
+    is the frontend's own: what its encoder must know of the request.
+    """
+
+    dialect: str
+    body: Body
+    model: str
+    stream: bool
+    operation: Operation = "messages"
+    headers: Headers = ()
+    query: str = ""
+    notes: Notes = field(default_factory=Notes)
+    target: Target | None = None
+    key: str = field(default="", repr=False)
+    memory: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+def expect(value: Any, kind: type | tuple[type, ...], path: str, wanted: str) -> Any:
+    """The value if it is of the wanted JSON type. Raises GatewayError (400) that names its path."""
+    if isinstance(value, kind) and not (isinstance(value, bool) and bool not in _kinds(kind)):
+        return value
+    raise refuse(path, f"expected {wanted}, got {wire.kind_of(value)}")
+
+
+def _kinds(kind: type | tuple[type, ...]) -> tuple[type, ...]:
+    return kind if isinstance(kind, tuple) else cast("tuple[type, ...]", (kind,))

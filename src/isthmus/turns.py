@@ -1,0 +1,133 @@
+"""Builds the turns of a conversation as the Messages API takes them, for dialects that are looser.
+
+Every rewriting here is a function of what stands before it alone, so that a conversation's earlier
+turns never change on a later request: prompt caches and bound thinking depend on that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, cast
+
+from isthmus import wire
+from isthmus.messages import Block, Turn
+from isthmus.request import Notes
+
+NO_RESULT = "No result was recorded for this call."
+
+
+class Turns:
+    """Collects blocks by role, merges neighbours of one role, and pairs tool calls with results."""
+
+    def __init__(self, notes: Notes) -> None:
+        self._notes = notes
+        self._turns: list[tuple[str, list[tuple[Block, str]]]] = []
+
+    def add(self, role: str, blocks: Iterable[Block], path: str) -> None:
+        """Append blocks said by ``role`` (user, assistant or system).
+
+        ``path`` is where they stand in the client's request, for notes. Text without a visible
+        character is left out, since the Messages API refuses it; a note says so unless it is empty.
+        """
+        kept = [(block, path) for block in blocks if not self._is_blank(block, path)]
+        if not kept:
+            return
+        if self._turns and self._turns[-1][0] == role:
+            self._turns[-1][1].extend(kept)
+        else:
+            self._turns.append((role, kept))
+
+    def _is_blank(self, block: Block, path: str) -> bool:
+        if block["type"] != "text" or block["text"].strip():
+            return False
+        if block["text"]:
+            self._notes.dropped(path, "text without a visible character is not accepted")
+        return True
+
+    def finish(self) -> list[Turn]:
+        """The turns: each call answered in the very next user turn, results before other content.
+
+        A system turn that stands between a call and its result moves behind the result.
+        """
+        turns: list[Turn] = []
+        waiting: list[str] = []
+        held: list[Block] = []
+        for role, rows in self._turns:
+            blocks = [block for block, _ in rows]
+            if role == "system" and waiting:
+                held += blocks
+                continue
+            if role == "user":
+                blocks = self._answered(rows, waiting)
+            elif waiting:
+                _say(turns, "user", [self._made_up(call) for call in waiting])
+            if role == "user" or waiting:
+                waiting = []
+            if role == "assistant":
+                _say(turns, "system", held)
+                held = []
+                waiting = [block["id"] for block in blocks if block["type"] == "tool_use"]
+            _say(turns, role, blocks)
+            if role == "user":
+                _say(turns, "system", held)
+                held = []
+        if waiting:
+            _say(turns, "user", [self._made_up(call) for call in waiting])
+        _say(turns, "system", held)
+        return turns
+
+    def _made_up(self, call: str) -> Block:
+        self._notes.changed(
+            "messages", f"tool call {call} had no result: an error result was added"
+        )
+        return unanswered(call)
+
+    def _answered(self, rows: list[tuple[Block, str]], waiting: list[str]) -> list[Block]:
+        """One user turn with a result for each waiting call first; results of no call become text."""
+        results: dict[str, Block] = {}
+        others: list[Block] = []
+        for block, path in rows:
+            if block["type"] != "tool_result":
+                others.append(block)
+            elif block["tool_use_id"] in waiting and block["tool_use_id"] not in results:
+                results[block["tool_use_id"]] = block
+            else:
+                others.extend(self._orphan(block, path))
+        for call in waiting:
+            if call not in results:
+                results[call] = self._made_up(call)
+        return [*results.values(), *others]
+
+    def _orphan(self, block: Block, path: str) -> list[Block]:
+        content = block.get("content")
+        if not content:
+            self._notes.dropped(path, "an empty tool result answers no call before it")
+            return []
+        self._notes.changed(path, "a tool result that answers no call before it was sent as text")
+        parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+        head: Block = {"type": "text", "text": "Tool result:"}
+        return [head, *cast("list[Block]", parts)]
+
+
+def _say(turns: list[Turn], role: str, blocks: list[Block]) -> None:
+    """Append a turn, or to the last one if it has the same role."""
+    if blocks and turns and turns[-1]["role"] == role:
+        cast("list[Block]", turns[-1]["content"]).extend(blocks)
+    elif blocks:
+        turns.append(cast("Turn", {"role": role, "content": blocks}))
+
+
+def unanswered(call: str) -> Block:
+    """The result of a call whose result the client does not have."""
+    return {"type": "tool_result", "tool_use_id": call, "content": NO_RESULT, "is_error": True}
+
+
+def tool_input(text: str) -> dict[str, Any] | None:
+    """The arguments that a client sent as JSON text; "" counts as none, None if it is no object."""
+    if not text.strip():
+        return {}
+    try:
+        value = wire.loads(text)
+    except ValueError:
+        return None
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else None

@@ -1,0 +1,277 @@
+"""Bytes and values: JSON with its edge cases, server-sent events both ways, data URLs."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple, NoReturn
+
+import msgspec
+
+from isthmus.errors import GatewayError, refuse
+
+# --- JSON ---------------------------------------------------------------------------------------
+
+_decode = msgspec.json.Decoder().decode
+_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_encode = msgspec.json.Encoder().encode
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+_KEY = re.compile(rb'\s*("(?:[^"\\]|\\.)*+")\s*:\s*')
+_AFTER = re.compile(rb"\s*([,}])")
+_START = re.compile(rb"\s*\{")
+_REFUSALS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+
+def dumps(value: Any) -> bytes:
+    """Compact UTF-8 JSON in the order of the dicts, so that equal values are equal bytes."""
+    return _encode(value)
+
+
+def loads(text: bytes | str) -> Any:
+    """Decode JSON that a provider sent. Raises ValueError for anything that is not JSON."""
+    try:
+        return _decode(text)
+    except RecursionError:
+        raise ValueError("JSON is nested too deeply") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        return _loads_slowly(text, error)
+
+
+def loads_repaired(text: bytes) -> tuple[Any, bool]:
+    """Decode a client's JSON; lone surrogates become U+FFFD, and the flag says that some did.
+
+    Raises GatewayError (400) with the place of the first mistake.
+    """
+    try:
+        return _decode(text), False
+    except RecursionError:
+        raise refuse("", "the body is nested too deeply to be read") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        try:
+            value = _loads_slowly(text, error)
+        except ValueError as wrong:
+            raise refuse("", f"the body is not valid JSON: {wrong}") from None
+    return value, True
+
+
+def _loads_slowly(text: bytes | str, error: Exception) -> Any:
+    """What msgspec refuses though JSON allows it (escaped lone surrogates), mended; else ValueError."""
+    try:
+        source = text.decode() if isinstance(text, bytes) else text
+        value = json.loads(source, parse_constant=_no_constant, parse_float=_finite)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except UnicodeDecodeError as wrong:
+        raise ValueError(f"byte {wrong.start} is not UTF-8") from None
+    except json.JSONDecodeError as wrong:
+        raise ValueError(f"{wrong.msg} (line {wrong.lineno}, column {wrong.colno})") from None
+    if not _has_lone_surrogate(value):
+        raise ValueError(str(error))
+    return _repaired(value)
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if value in (float("inf"), float("-inf")):
+        raise ValueError(f"the number {digits[:20]} is out of range")
+    return value
+
+
+def _has_lone_surrogate(value: Any) -> bool:
+    if isinstance(value, str):
+        return _LONE_SURROGATE.search(value) is not None
+    if isinstance(value, dict):
+        return any(_has_lone_surrogate(k) or _has_lone_surrogate(v) for k, v in value.items())  # pyright: ignore
+    return isinstance(value, list) and any(map(_has_lone_surrogate, value))  # pyright: ignore
+
+
+def _repaired(value: Any) -> Any:
+    if isinstance(value, str):
+        return _LONE_SURROGATE.sub("\ufffd", value)
+    if isinstance(value, dict):
+        return {_repaired(k): _repaired(v) for k, v in value.items()}  # pyright: ignore
+    return [_repaired(item) for item in value] if isinstance(value, list) else value  # pyright: ignore
+
+
+class Span(NamedTuple):
+    """Where one top-level member stands in a body, as byte offsets."""
+
+    key: int
+    value: int
+    end: int
+
+
+class Members(dict[str, Span]):
+    """The top-level members of a JSON object in their order; ``repeated`` names those that stand twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.repeated: set[str] = set()
+
+
+def members(body: bytes) -> Members:
+    """Find the top-level members of a JSON object without decoding their values.
+
+    Of a repeated member the last span is given. Raises GatewayError (400) for what is not a JSON object.
+    """
+    try:
+        values = _decode_members(body)
+    except _REFUSALS:
+        return _members_slowly(body)
+    return _walk(body, values) or _members_slowly(body)
+
+
+def _walk(body: bytes, values: Mapping[str, msgspec.Raw]) -> Members | None:
+    """Follow the members along values whose text is known; None if the text goes another way."""
+    found = Members()
+    opening = _START.match(body)
+    position = opening.end() if opening else len(body)
+    while (key := _KEY.match(body, position)) is not None:
+        name = _decode(key[1])
+        value = memoryview(values[name])
+        end = key.end() + len(value)
+        after = _AFTER.match(body, end)
+        if name in found or after is None or body[key.end() : end] != value:
+            return None
+        found[name] = Span(key.start(1), key.end(), end)
+        position = after.end()
+    return found if len(found) == len(values) else None
+
+
+def _members_slowly(body: bytes) -> Members:
+    """The same by the standard library, which also says precisely what is wrong."""
+    value, _ = loads_repaired(body)
+    if not isinstance(value, dict):
+        raise refuse("", f"the body must be a JSON object, not {kind_of(value)}")
+    text, scan = body.decode(), json.JSONDecoder().raw_decode
+    found = Members()
+    position = _past(text, text.index("{") + 1)
+    while text[position] != "}":
+        name, after = scan(text, position)
+        start = _past(text, after)
+        _, end = scan(text, start)
+        if name in found:
+            found.repeated.add(name)
+        found[name] = Span(_bytes(text, position), _bytes(text, start), _bytes(text, end))
+        position = _past(text, end)
+    return found
+
+
+def _past(text: str, position: int) -> int:
+    """The position after white space and the punctuation between members."""
+    while text[position] in " \t\r\n,:":
+        position += 1
+    return position
+
+
+def _bytes(text: str, position: int) -> int:
+    return len(text[:position].encode())
+
+
+_NAMES = {str: "a string", dict: "an object", list: "an array", bool: "a boolean", int: "a number"}
+
+
+def kind_of(value: Any) -> str:
+    """The JSON name of a value's type, for messages to people."""
+    return "null" if value is None else _NAMES.get(type(value), "a number")  # pyright: ignore
+
+
+# --- server-sent events -------------------------------------------------------------------------
+
+EVENT_LIMIT = 16 * 1024 * 1024
+"""Bytes of one event; no library bounds this, and an endless line would fill the memory."""
+
+_FRAME_END = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
+_LINE_END = re.compile(rb"\r\n|\n|\r")
+_BOM = b"\xef\xbb\xbf"
+
+
+class Frames:
+    """Cuts a byte stream into server-sent event frames, each with its closing blank line.
+
+    Any split of the input gives the same events (WHATWG, server-sent events, section 9.2.6).
+    """
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._scanned = 0
+        self._started = False
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The frames that these bytes complete. Raises GatewayError when one exceeds EVENT_LIMIT."""
+        buffer = self._buffer
+        buffer += data
+        if not self._started:
+            self._skip_mark()
+        frames: list[bytes] = []
+        taken, scan = 0, self._scanned
+        while (end := _FRAME_END.search(buffer, scan)) is not None:
+            frames.append(bytes(buffer[taken : end.end()]))
+            taken = scan = end.end()
+        if taken:
+            del buffer[:taken]
+        self._scanned = max(0, len(buffer) - 3)
+        if len(buffer) > EVENT_LIMIT or any(len(frame) > EVENT_LIMIT for frame in frames):
+            raise GatewayError(
+                "upstream_bad_response",
+                f"the provider sent an event of more than {EVENT_LIMIT} bytes",
+                source="upstream",
+            )
+        return frames
+
+    def _skip_mark(self) -> None:
+        if self._buffer.startswith(_BOM):
+            del self._buffer[:3]
+        self._started = not _BOM.startswith(bytes(self._buffer[:3]))
+
+    @property
+    def rest(self) -> bytes:
+        """Bytes of a frame that is not complete."""
+        return bytes(self._buffer)
+
+
+def fields(frame: bytes) -> tuple[str, bytes]:
+    """The event name ("" if it has none) and the data of one frame."""
+    name = b""
+    data: list[bytes] = []
+    for line in _LINE_END.split(frame):
+        field, _, value = line.partition(b":")
+        value = value[1:] if value.startswith(b" ") else value
+        if field == b"data":
+            data.append(value)
+        elif field == b"event":
+            name = value
+    return name.decode("utf-8", "replace"), b"\n".join(data)
+
+
+def frame(data: bytes, name: str = "") -> bytes:
+    """One event ready to send; the data must hold no line break, as compact JSON never does."""
+    return (b"event: %b\ndata: %b\n\n" % (name.encode(), data)) if name else b"data: %b\n\n" % data
+
+
+# --- data URLs ----------------------------------------------------------------------------------
+
+_DATA_URL = re.compile(r"data:([^,;]*)((?:;[^,;]*)*),(.*)", re.IGNORECASE | re.DOTALL)
+_URL_SAFE = str.maketrans("-_", "+/")
+
+
+def data_url(url: str) -> tuple[str, str] | None:
+    """The media type (lower case, "" if none) and the standard base64 text of a data URL.
+
+    None when the text is no data URL or is not base64 (RFC 2397).
+    """
+    match = _DATA_URL.fullmatch(url)
+    if match is None or "base64" not in match[2].lower().split(";"):
+        return None
+    return match[1].strip().lower(), standard_base64(match[3])
+
+
+def standard_base64(text: str) -> str:
+    """Base64 in the alphabet and with the padding that Anthropic takes (RFC 4648, section 4)."""
+    bare = "".join(text.split()).translate(_URL_SAFE).rstrip("=")
+    return bare + "=" * (-len(bare) % 4)
