@@ -1,0 +1,396 @@
+"""Where the configuration comes from: flags, environment, file and defaults, in this order.
+
+Everything that is wrong is found before anything is bound, and reported at once with its place.
+"""
+
+import ipaddress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from isthmus import yamldoc
+from isthmus.settings import (
+    BACKEND_NAME,
+    BACKEND_TYPES,
+    CONFIG_FILE,
+    CONFIG_VARIABLE,
+    SETTINGS,
+    AuthConfig,
+    BackendConfig,
+    Config,
+    Limits,
+    Setting,
+    Timeouts,
+)
+from isthmus.yamldoc import Document, KeyPath, did_you_mean, quoted
+
+__all__ = [
+    "BACKEND_TYPES",
+    "SETTINGS",
+    "AuthConfig",
+    "BackendConfig",
+    "Config",
+    "ConfigError",
+    "ConfigErrors",
+    "Limits",
+    "Resolved",
+    "Setting",
+    "Timeouts",
+    "is_loopback",
+    "leaves",
+    "load",
+]
+
+# What pydantic calls a mistake, where its own words are not ours. A template sees its context.
+_MESSAGES = {
+    "bool_type": "must be true or false",
+    "dict_type": "must be a section of `key: value` lines",
+    "list_type": "must be a list",
+    "literal_error": "must be {expected}",
+    "missing": "is missing",
+    "string_type": "must be text: put it in quotes",
+    "model_attributes_type": "must be a section of `key: value` lines",
+    "model_type": "must be a section of `key: value` lines",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigError:
+    """One mistake. `line` and `column` count from 1; `source` names a variable or a flag."""
+
+    message: str
+    file: str | None = None
+    line: int | None = None
+    column: int | None = None
+    key: str = ""
+    source: str | None = None
+
+    def __str__(self) -> str:
+        place = ":".join(str(part) for part in (self.file, self.line, self.column) if part)
+        return ": ".join(part for part in (place or self.source, self.key, self.message) if part)
+
+
+class ConfigErrors(Exception):
+    """Everything that is wrong with a configuration; `str()` gives a line for each mistake."""
+
+    def __init__(self, errors: Sequence[ConfigError]) -> None:
+        super().__init__("\n".join(str(error) for error in errors))
+        self.errors = list(errors)
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A configuration that can be served, and where each value of it came from.
+
+    `sources` has a row for each key of `leaves(config)`: "default", "file PATH:LINE" (with
+    "via ${NAME}" where a reference was filled in), "environment NAME" or "flag --name".
+    """
+
+    config: Config
+    sources: Mapping[str, str]
+
+
+def load(path: Path | None, environ: Mapping[str, str], flags: Mapping[str, object]) -> Resolved:
+    """Resolve the configuration.
+
+    `path` is the file that was asked for; without one it is `ISTHMUS_CONFIG`, else `config.yaml`
+    in the working directory where there is one. `flags` maps keys ("anthropic_port") to what the
+    command line gives; None counts as not given, as does an empty variable.
+
+    Raises ConfigErrors with every mistake: those of the file in its order, then the others.
+    """
+    draft = _Draft(_file(path, environ))
+    draft.lay_over(environ, flags)
+    draft.supply_keys(environ)
+    config = draft.validated()
+    for check in _CHECKS:
+        for where, message in check(config, draft):
+            draft.report(where, message)
+    if draft.errors:
+        raise ConfigErrors(sorted(draft.errors, key=_in_reading_order))
+    sources = {_dotted(key): draft.source(key, value) for key, value in leaves(config)}
+    return Resolved(config, sources)
+
+
+def leaves(section: BaseModel, prefix: KeyPath = ()) -> Iterator[tuple[KeyPath, object]]:
+    """Every value of a configuration with the path of its key; a list is one value."""
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        if isinstance(value, BaseModel):
+            yield from leaves(value, (*prefix, name))
+        elif isinstance(value, dict):
+            for child, part in value.items():
+                yield from leaves(part, (*prefix, name, child))
+        else:
+            yield (*prefix, name), value
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only programs of this machine reach `host`; of names only localhost is trusted."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host.lower() == "localhost"
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback
+
+
+def _file(path: Path | None, environ: Mapping[str, str]) -> tuple[Path | None, Document]:
+    if path is None and environ.get(CONFIG_VARIABLE):
+        path = Path(environ[CONFIG_VARIABLE])
+    if path is None and CONFIG_FILE.exists():
+        path = CONFIG_FILE
+    return path, yamldoc.read(path, environ) if path else Document()
+
+
+def _in_reading_order(error: ConfigError) -> tuple[bool, int, int]:
+    return (error.file is None, error.line or 0, error.column or 0)
+
+
+def _dotted(path: KeyPath) -> str:
+    text = ".".join(str(part) for part in path)
+    return text if text.isprintable() and len(text) <= 200 else quoted(text)[1:-1]
+
+
+def _split(text: str) -> list[str]:
+    # "a,b," is two keys, but "," is a mistake and must not pass for "no keys wanted".
+    parts = [part.strip() for part in text.split(",")]
+    return [part for part in parts if part] or [""]
+
+
+def _section_at(path: KeyPath) -> type[BaseModel]:
+    if path[:1] == ("backends",):
+        return BackendConfig
+    known = {"auth": AuthConfig, "limits": Limits, "timeouts": Timeouts}
+    return known.get(str(path[0]), Config) if path else Config
+
+
+class _Draft:
+    """The configuration while its sources are laid over each other and mistakes are collected."""
+
+    def __init__(self, file: tuple[Path | None, Document]) -> None:
+        self.path, self.document = file
+        self.data = self.document.data
+        # What an environment variable or a flag has set.
+        self.overlaid: dict[KeyPath, str] = {}
+        # Values that a reported mistake keeps us from knowing: nothing is concluded from them.
+        self.unknown = set(self.document.unknown)
+        self.errors: list[ConfigError] = []
+        for path, mark, message in self.document.problems:
+            self._add(path, message, mark)
+
+    def _add(self, path: KeyPath, message: str, mark: yamldoc.Mark | None) -> None:
+        line, column = mark or (None, None)
+        self.errors.append(ConfigError(message, str(self.path), line, column, _dotted(path)))
+
+    def lay_over(self, environ: Mapping[str, str], flags: Mapping[str, object]) -> None:
+        """Put flags, else environment variables, over what the file says."""
+        for key, variable, flag in SETTINGS:
+            value, source = flags.get(key), f"flag {flag}"
+            if value is None:
+                text = environ.get(variable) or None
+                value, source = text, f"environment {variable}"
+                if text is not None and key == "auth.keys":
+                    value = _split(text)
+            if value is not None:
+                self._put(tuple(key.split(".")), value, source)
+
+    def _put(self, path: KeyPath, value: object, source: str) -> None:
+        section = self.data
+        for part in path[:-1]:
+            if section.get(str(part)) is None:
+                section[str(part)] = {}
+            inner = section[str(part)]
+            if not isinstance(inner, dict):
+                return  # reported as what it is: no section
+            section = inner
+        section[str(path[-1])] = value
+        self.overlaid[path] = source
+        self.unknown.discard(path)
+
+    def supply_keys(self, environ: Mapping[str, str]) -> None:
+        """Give each backend without a key of its own the one that its type's variable holds."""
+        if self.data.get("backends") in (None, {}) and not self.is_unknown(("backends",)):
+            self.data["backends"] = {name: dict(of) for name, of in Config.NO_BACKENDS.items()}
+        backends = self.data.get("backends")
+        for name, backend in backends.items() if isinstance(backends, dict) else ():
+            path: KeyPath = ("backends", name, "api_key")
+            if not isinstance(backend, dict) or backend.get("api_key") is not None:
+                continue
+            row = BACKEND_TYPES.get(str(backend.get("type")))
+            variable = row.key_variable if row else None
+            taken = backend.get("api_keys") or self.is_unknown(path, (*path[:2], "api_keys"))
+            if variable and environ.get(variable) and not taken:
+                self._put(path, environ[variable], f"environment {variable}")
+
+    def validated(self) -> Config:
+        """The configuration without its wrong values, each of which is reported."""
+        # What a later round finds only follows from what the first one took away.
+        for first in (True, False, False):
+            try:
+                return Config.model_validate(self.data)
+            except ValidationError as error:
+                details = error.errors(include_url=False, include_input=False)
+                for detail in details:
+                    follows = detail["type"] == "missing" and self.is_unknown(detail["loc"])
+                    if first and not follows:
+                        self._report_detail(detail)
+                for detail in details:
+                    self._take_away(detail["loc"])
+        return Config()
+
+    def _report_detail(self, detail: ErrorDetails) -> None:
+        path, context = detail["loc"], detail.get("ctx", {})
+        if detail["type"] == "extra_forbidden":
+            known = _section_at(path[:-1]).model_fields
+            near = did_you_mean(str(path[-1]), known) or f"; known here: {', '.join(known)}"
+            mark = self.document.keys.get(path)
+            self._add(path[:-1], f"unknown key {quoted(str(path[-1]))}{near}", mark)
+            return
+        message = _MESSAGES.get(detail["type"], detail["msg"]).format_map(context)
+        if detail["type"] == "value_error":
+            message = str(context["error"])
+        if detail["type"] in ("missing", "literal_error") and path[-1] == "type":
+            written = self.given(path)
+            near = did_you_mean(written, BACKEND_TYPES) if isinstance(written, str) else ""
+            message = f"must be one of {', '.join(BACKEND_TYPES)}{near}"
+        self.report(path, message)
+
+    def given(self, path: KeyPath) -> object:
+        """What the sources say for a key; None where they say nothing."""
+        value: object = self.data
+        for part in path:
+            value = value.get(part) if isinstance(value, dict) else None
+        return value
+
+    def _take_away(self, path: KeyPath) -> None:
+        # A list goes as a whole, so that the places of the others in it stay true; so does a
+        # backend of which we do not know what it is.
+        path = path[:-1] if path[-1:] == ("[key]",) else path
+        whole = next((n for n, part in enumerate(path) if isinstance(part, int)), len(path))
+        path = path[:whole]
+        if path[:1] == ("backends",) and path[2:] == ("type",):
+            path = path[:2]
+        section = self.given(path[:-1])
+        if path and isinstance(section, dict):
+            section.pop(path[-1], None)
+        self.unknown.add(path)
+
+    def is_unknown(self, *paths: KeyPath) -> bool:
+        """Whether a reported mistake stands at one of these paths or above it."""
+        return any(path[:n] in self.unknown for path in paths for n in range(len(path) + 1))
+
+    def overlay(self, path: KeyPath) -> str | None:
+        return next((s for at, s in self.overlaid.items() if path[: len(at)] == at), None)
+
+    def source(self, path: KeyPath, value: object) -> str:
+        """Where a resolved value came from, in the words of `Resolved.sources`."""
+        set_by = self.overlay(path)
+        mark = self.document.values.get(path)
+        # A null in the file that was resolved to something else is no source.
+        if set_by or mark is None or (value is not None and self.given(path) is None):
+            return set_by or "default"
+        references = self.document.references.items()
+        used = [name for at, names in references if at[: len(path)] == path for name in names]
+        via = f" via {', '.join(dict.fromkeys(used))}" if used else ""
+        return f"file {self.path}:{mark.line}{via}"
+
+    def report(self, path: KeyPath, message: str) -> None:
+        """Record a mistake at the value of `path`, or where the nearest part of it stands."""
+        set_by = self.overlay(path)
+        if set_by:
+            self.errors.append(ConfigError(message, key=_dotted(path), source=set_by))
+            return
+        for length in range(len(path), 0, -1):
+            marks = self.document.values if length == len(path) else self.document.keys
+            if path[:length] in marks:
+                self._add(path, message, marks[path[:length]])
+                return
+        self.errors.append(ConfigError(message, key=_dotted(path)))
+
+    def backend_names(self) -> list[str]:
+        """The names that the sources give, those of backends with mistakes in them too."""
+        backends = self.given(("backends",))
+        spoilt = [str(path[1]) for path in self.unknown if len(path) == 2 and path[0] == "backends"]
+        return list(dict.fromkeys([*(backends if isinstance(backends, dict) else ()), *spoilt]))
+
+
+_Found = Iterator[tuple[KeyPath, str]]
+
+
+def _wrong_names(_: Config, draft: _Draft) -> _Found:
+    for name in draft.backend_names():
+        if not BACKEND_NAME.fullmatch(name):
+            rule = "letters, digits and . _ - make the name of a backend, at most 64 of them"
+            yield ("backends", name), rule
+
+
+def _wrong_backends(config: Config, draft: _Draft) -> _Found:
+    for name, backend in config.backends.items():
+        path: KeyPath = ("backends", name)
+        row = BACKEND_TYPES[backend.type]
+        given = (*path, "api_key"), (*path, "api_keys")
+        if backend.type == "simulator" and backend.base_url:
+            yield (*path, "base_url"), "a simulator has no base_url"
+        if name not in draft.backend_names() or draft.is_unknown(*given):
+            continue
+        if backend.api_key is not None and backend.api_keys:
+            yield given[1], "give either api_key or api_keys, not both"
+        if row.key_variable and not backend.keys:
+            yield path, f"has no key: set {row.key_variable} or {_dotted(given[0])}"
+        yield from _repeated(backend.keys, given[1])
+
+
+def _wrong_default(config: Config, draft: _Draft) -> _Found:
+    path: KeyPath = ("default_backend",)
+    names, name = draft.backend_names(), draft.given(path)
+    if draft.is_unknown(path, ("backends",)):
+        return
+    if config.default_backend is None and len(names) > 1:
+        yield path, f"is needed where there are several backends: one of {', '.join(names)}"
+    if not isinstance(name, str) or name in names:
+        return
+    hint = did_you_mean(name, names) or f"; there is {', '.join(names)}"
+    if name in BACKEND_TYPES:
+        hint = f"; the file has to name it: backends: {{{name}: {{type: {name}}}}}"
+    yield path, f"no backend is named {quoted(name)}{hint}"
+
+
+def _wrong_ports(config: Config, draft: _Draft) -> _Found:
+    port, second = config.port, config.anthropic_port
+    if port and port == second and not draft.is_unknown(("port",), ("anthropic_port",)):
+        yield ("anthropic_port",), f"must be another port than `port`, which is {port} too"
+
+
+def _open_to_others(config: Config, draft: _Draft) -> _Found:
+    if config.auth.keys or draft.is_unknown(("host",), ("auth", "keys")):
+        return
+    if not is_loopback(config.host):
+        rule = "is not a loopback address, so clients need keys"
+        yield ("host",), f"{rule}: set ISTHMUS_API_KEYS or auth.keys, or listen on 127.0.0.1"
+
+
+def _repeated_client_keys(config: Config, _: _Draft) -> _Found:
+    keys = [key.get_secret_value() for key in config.auth.keys]
+    yield from _repeated(keys, ("auth", "keys"))
+
+
+def _repeated(keys: Sequence[str], path: KeyPath) -> _Found:
+    for place, key in enumerate(keys):
+        if key in keys[:place]:
+            message = f"the same key stands at places {keys.index(key) + 1} and {place + 1}"
+            yield (*path, place), message
+
+
+# What no single field can tell. Each gives the paths and the messages of what it finds.
+_CHECKS: tuple[Callable[[Config, _Draft], _Found], ...] = (
+    _wrong_names,
+    _wrong_backends,
+    _wrong_default,
+    _wrong_ports,
+    _open_to_others,
+    _repeated_client_keys,
+)

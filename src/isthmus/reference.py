@@ -1,0 +1,117 @@
+"""The tables of docs/configuration.md and docs/cli.md, written from the code.
+
+`python -m isthmus.reference docs` brings both files up to date; a test compares them.
+"""
+
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+from pydantic import BaseModel
+
+from isthmus.cli import app
+from isthmus.settings import (
+    BACKEND_TYPES,
+    CONFIG_VARIABLE,
+    SETTINGS,
+    AuthConfig,
+    BackendConfig,
+    Config,
+    Limits,
+    Timeouts,
+)
+
+SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
+    ("", Config),
+    ("backends.NAME.", BackendConfig),
+    ("auth.", AuthConfig),
+    ("limits.", Limits),
+    ("timeouts.", Timeouts),
+)
+
+
+def tables() -> dict[str, str]:
+    """Each generated part of the documentation, as Markdown, by the name in its markers."""
+    return {
+        "keys": _table(("Key", "Type", "Default", "Meaning"), _keys()),
+        "sources": _table(("Key", "Flag", "Environment"), _sources()),
+        "types": _table(("Type", "Key from", "Address", "Meaning"), _types()),
+        "options": _table(("Option", "Environment", "Meaning"), _options("serve")),
+        "simulate": _table(("Option", "Default", "Meaning"), _simulate()),
+    }
+
+
+def filled(page: str) -> str:
+    """A page with the text between `<!-- generated: NAME -->` and `<!-- end -->` renewed."""
+    parts = tables()
+    return re.sub(
+        r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)",
+        lambda match: f"{match[1]}\n{parts[match[2]]}\n{match[3]}",
+        page,
+        flags=re.DOTALL,
+    )
+
+
+def _table(head: Sequence[str], rows: Iterator[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _keys() -> Iterator[Sequence[str]]:
+    for prefix, section in SECTIONS:
+        for name, field in section.model_fields.items():
+            if isinstance(field.default, BaseModel):
+                continue  # its keys have rows of their own
+            default = (
+                "" if field.is_required() else str(field.get_default(call_default_factory=True))
+            )
+            default = {"None": "", "{}": "", "[]": ""}.get(default, default)
+            shown = f"`{default.removesuffix('.0')}`" if default else ""
+            yield f"`{prefix}{name}`", field.title or "", shown, field.description or ""
+
+
+def _sources() -> Iterator[Sequence[str]]:
+    yield "the file itself", "`--config`", f"`{CONFIG_VARIABLE}`"
+    for key, variable, flag in SETTINGS:
+        yield f"`{key}`", f"`{flag}`" if flag else "", f"`{variable}`"
+    for name, row in BACKEND_TYPES.items():
+        if row.key_variable:
+            yield f"`api_key` of a backend of type `{name}`", "", f"`{row.key_variable}`"
+
+
+def _types() -> Iterator[Sequence[str]]:
+    for name, row in BACKEND_TYPES.items():
+        key = f"`{row.key_variable}`" if row.key_variable else "none needed"
+        yield f"`{name}`", key, f"`{row.base_url}`" if row.base_url else "", row.meaning
+
+
+def _parameters(command: str) -> Iterator[Any]:
+    group: Any = typer.main.get_command(app)
+    return (parameter for parameter in group.commands[command].params if parameter.name != "help")
+
+
+def _options(command: str) -> Iterator[Sequence[str]]:
+    for parameter in _parameters(command):
+        meaning, _, variable = parameter.help.rpartition(" [")
+        yield f"`{parameter.opts[0]}`", f"`{variable.rstrip(']')}`", meaning
+
+
+def _simulate() -> Iterator[Sequence[str]]:
+    for parameter in _parameters("simulate"):
+        names = [*parameter.opts, *parameter.secondary_opts]
+        default = "on" if parameter.default is True else f"`{parameter.default}`"
+        yield " / ".join(f"`{name}`" for name in names), default, parameter.help
+
+
+def main(folder: Path) -> None:
+    """Renew the generated parts of the two pages in `folder`."""
+    for name in ("configuration.md", "cli.md"):
+        page = folder / name
+        page.write_text(filled(page.read_text("utf-8")), "utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "docs"))

@@ -1,0 +1,315 @@
+"""The typed tree of the configuration: each key with its type, default, meaning and what sets it.
+
+Others import these names from `isthmus.config`, which also loads them.
+"""
+
+import ipaddress
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal, NamedTuple, cast
+from urllib.parse import urlsplit
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    model_validator,
+)
+
+
+class BackendType(NamedTuple):
+    """One row for each `type` of backend.
+
+    `key_variable` gives a backend of this type its key when it has none of its own; None where no
+    key is needed. `base_url` is the provider's address; None where there is no provider.
+    `example_model` stands in the requests that we print to be pasted.
+    """
+
+    key_variable: str | None
+    base_url: str | None
+    example_model: str
+    meaning: str
+
+
+BACKEND_TYPES = {
+    "anthropic": BackendType(
+        "ANTHROPIC_API_KEY",
+        "https://api.anthropic.com",
+        "claude-haiku-4-5",
+        "Anthropic's Messages API.",
+    ),
+    "simulator": BackendType(
+        None,
+        None,
+        "claude-haiku-4-5",
+        "The embedded simulator: made-up answers, no key, no network. For trials and tests.",
+    ),
+}
+
+
+class Setting(NamedTuple):
+    """One row for each key that an environment variable or a flag can set too."""
+
+    key: str
+    variable: str
+    flag: str | None
+
+
+SETTINGS = (
+    Setting("host", "ISTHMUS_HOST", "--host"),
+    Setting("port", "ISTHMUS_PORT", "--port"),
+    Setting("anthropic_port", "ANTHROPIC_PORT", "--anthropic-port"),
+    Setting("default_backend", "ISTHMUS_DEFAULT_BACKEND", "--default-backend"),
+    Setting("force_model", "ISTHMUS_FORCE_MODEL", "--force-model"),
+    # No flag: other users of the machine can read a command line.
+    Setting("auth.keys", "ISTHMUS_API_KEYS", None),
+)
+CONFIG_VARIABLE = "ISTHMUS_CONFIG"
+CONFIG_FILE = Path("config.yaml")
+
+MAX_SECONDS = 86_400
+MAX_BODY_BYTES = 1 << 30
+MIN_CLIENT_KEY = 8
+
+_DIGITS = re.compile(r"[0-9]{1,12}")
+_HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?")
+BACKEND_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_VISIBLE = re.compile(r"[!-~]+")
+
+
+def _whole(value: object, low: int, high: int) -> int:
+    if isinstance(value, str) and _DIGITS.fullmatch(value.strip()):
+        value = int(value)
+    # True is an int to Python, and `port: true` is a mistake.
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        hint = ""
+        if isinstance(value, str) and value.startswith("tcp://"):
+            hint = "; Kubernetes sets it for a service named isthmus: use enableServiceLinks: false"
+        raise ValueError(f"must be a whole number from {low} to {high}{hint}")
+    return value
+
+
+def _port(value: object) -> int:
+    return _whole(value, 0, 65535)
+
+
+def _body_bytes(value: object) -> int:
+    return _whole(value, 1, MAX_BODY_BYTES)
+
+
+def _seconds(value: object) -> float:
+    try:
+        seconds = math.nan if isinstance(value, bool) else float(cast("str | float", value))
+    except (OverflowError, TypeError, ValueError):
+        seconds = math.nan
+    if not 0 < seconds <= MAX_SECONDS:
+        raise ValueError(f"must be a number of seconds, above 0 and at most {MAX_SECONDS}")
+    return seconds
+
+
+def _host(value: object) -> str:
+    text = value if isinstance(value, str) else ""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        if not _HOST.fullmatch(text):
+            raise ValueError("must be an IP address (IPv6 without brackets) or a name") from None
+    return text
+
+
+def _visible(value: object) -> str:
+    # A header carries keys and model names, so nothing else may stand in them.
+    text = value.get_secret_value() if isinstance(value, SecretStr) else value
+    if not isinstance(text, str):
+        raise ValueError("must be text: put it in quotes")
+    if not _VISIBLE.fullmatch(text):
+        what = "holds a space or a character other than ASCII" if text else "is empty"
+        raise ValueError(what)
+    return text
+
+
+def _client_key(value: object) -> str:
+    text = _visible(value)
+    if len(text) < MIN_CLIENT_KEY:
+        raise ValueError(f"is too short for a key: at least {MIN_CLIENT_KEY} characters")
+    return text
+
+
+def _base_url(value: object) -> str | None:
+    if value is None:
+        return None
+    text = _visible(value)
+    try:
+        url = urlsplit(text)
+        right = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:
+        right = False
+    if not right or set(text) & set("?#@\\"):
+        raise ValueError(
+            "must be a URL that begins with http:// or https:// and holds no user, ? or #"
+        )
+    return text.rstrip("/")
+
+
+Port = Annotated[int, BeforeValidator(_port)]
+Seconds = Annotated[float, BeforeValidator(_seconds)]
+Name = Annotated[str, BeforeValidator(_visible)]
+Secret = Annotated[SecretStr, BeforeValidator(_visible)]
+ClientKey = Annotated[SecretStr, BeforeValidator(_client_key)]
+
+
+class Section(BaseModel):
+    """A mapping in the file; nothing but its fields may stand in it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty(cls, data: object) -> object:
+        # A section whose lines are all commented out reads as null.
+        return dict[str, object]() if data is None else data
+
+
+class BackendConfig(Section):
+    """A provider account: `backends.NAME`."""
+
+    type: Literal["anthropic", "simulator"] = Field(
+        title="type of backend", description="Which provider this is; see the types below."
+    )
+    api_key: Secret | None = Field(
+        None, title="key", description="The provider's key; either this or `api_keys`."
+    )
+    api_keys: list[Secret] = Field(
+        default_factory=list,
+        title="list of keys",
+        description="Several keys of the same account type, to rotate.",
+    )
+    base_url: Annotated[str | None, BeforeValidator(_base_url)] = Field(
+        None,
+        title="URL",
+        description="Where the provider answers, without `/v1`; by default its own address.",
+    )
+    models: list[Name] | None = Field(
+        None, title="list of names", description="The models to show in model lists."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _provider(cls, data: object) -> object:
+        if not isinstance(data, dict) or data.get("base_url") is not None:
+            return data
+        row = BACKEND_TYPES.get(str(data.get("type")))
+        return {**data, "base_url": row.base_url} if row else data
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys in the clear, in their order; () for a type that needs none."""
+        given = [self.api_key] if self.api_key is not None else self.api_keys
+        return tuple(key.get_secret_value() for key in given)
+
+
+class AuthConfig(Section):
+    """Who may use the gateway."""
+
+    keys: list[ClientKey] = Field(
+        default_factory=list,
+        title="list of keys",
+        description="Keys that clients must present, one of them; "
+        "none leaves a loopback address open to local programs.",
+    )
+
+
+class Limits(Section):
+    """Sizes in bytes."""
+
+    body_bytes: Annotated[int, BeforeValidator(_body_bytes)] = Field(
+        33_554_432, title="bytes", description="The largest request body that is accepted."
+    )
+
+
+class Timeouts(Section):
+    """Durations in seconds."""
+
+    connect: Seconds = Field(
+        5.0, title="seconds", description="Until the connection to the provider stands."
+    )
+    first_event: Seconds = Field(
+        300.0, title="seconds", description="From the request to the first event of a stream."
+    )
+    idle: Seconds = Field(
+        300.0, title="seconds", description="Between two reads of the provider's answer."
+    )
+    total: Seconds = Field(
+        600.0, title="seconds", description="For a whole answer that is not streamed."
+    )
+    stream_total: Seconds = Field(
+        3600.0, title="seconds", description="For a whole answer that is streamed."
+    )
+    keepalive: Seconds = Field(
+        15.0,
+        title="seconds",
+        description="Of silence in a stream before the client is sent a ping or a comment.",
+    )
+    body_idle: Seconds = Field(
+        15.0, title="seconds", description="Between two reads of a request body."
+    )
+
+
+class Config(Section):
+    """The whole configuration.
+
+    Made directly it checks the fields only; what concerns several fields at once is checked by
+    `load`, which is how a server's configuration comes about.
+    """
+
+    NO_BACKENDS: ClassVar[Mapping[str, Mapping[str, str]]] = {"anthropic": {"type": "anthropic"}}
+
+    host: Annotated[str, BeforeValidator(_host)] = Field(
+        "127.0.0.1",
+        title="address",
+        description="The address to listen on; any but a loopback address needs `auth.keys`.",
+    )
+    port: Port = Field(
+        8000, title="port", description="The port that speaks every dialect; 0 takes a free one."
+    )
+    anthropic_port: Port | None = Field(
+        None,
+        title="port or null",
+        description="A second port that speaks the Anthropic dialect only, at its root; "
+        "0 takes a free one.",
+    )
+    default_backend: str | None = Field(
+        None,
+        title="name of a backend",
+        description="Which backend answers a model name that names none; by default the only "
+        "backend there is, else the one named `anthropic`.",
+    )
+    force_model: Name | None = Field(
+        None, title="name", description="The model that answers, whatever a client asks for."
+    )
+    backends: dict[str, BackendConfig] = Field(
+        default_factory=dict,
+        title="section for each name",
+        description="Provider accounts by name; by default one named `anthropic`.",
+    )
+    auth: AuthConfig = AuthConfig()
+    limits: Limits = Limits()
+    timeouts: Timeouts = Timeouts()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults(cls, data: object) -> object:
+        if not isinstance(data, dict):
+            return data
+        filled = dict(data)
+        if filled.get("backends") in (None, {}):
+            filled["backends"] = dict(cls.NO_BACKENDS)
+        names = filled["backends"]
+        if filled.get("default_backend") is None and isinstance(names, dict):
+            only = next(iter(names)) if len(names) == 1 else "anthropic"
+            filled["default_backend"] = only if only in names else None
+        return filled

@@ -1,0 +1,542 @@
+"""The configuration: what wins, what is refused and where, and that nothing else is ever raised."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from isthmus import reference, yamldoc
+from isthmus.config import (
+    BACKEND_TYPES,
+    SETTINGS,
+    BackendConfig,
+    Config,
+    ConfigErrors,
+    Resolved,
+    is_loopback,
+    leaves,
+    load,
+)
+
+DOCS = Path(__file__).parents[1] / "docs"
+KEY = {"ANTHROPIC_API_KEY": "sk-ant-api03-abcdefghijklmnop"}
+MINIMAL = "backends:\n  anthropic:\n    type: anthropic\n"
+SIM = "backends: {sim: {type: simulator}}\n"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def loaded(
+    text: str | bytes,
+    environ: Mapping[str, str] = KEY,
+    flags: Mapping[str, object] | None = None,
+) -> Resolved:
+    Path("config.yaml").write_bytes(text.encode() if isinstance(text, str) else text)
+    return load(None, environ, flags or {})
+
+
+def refused(
+    text: str | bytes,
+    environ: Mapping[str, str] = KEY,
+    flags: Mapping[str, object] | None = None,
+) -> list[str]:
+    with pytest.raises(ConfigErrors) as caught:
+        loaded(text, environ, flags)
+    lines = str(caught.value).splitlines()
+    assert len(lines) == len(caught.value.errors), "one line for each mistake"
+    return lines
+
+
+def test_the_page_first_block() -> None:
+    text = "# config.yaml\nbackends:\nanthropic:\ntype: anthropic\ndefault_backend: anthropic\n"
+    # The page's copy lost its indentation; this is the block as it is meant to be pasted.
+    text = text.replace("\nanthropic:", "\n  anthropic:").replace("\ntype:", "\n    type:")
+    config = loaded(text).config
+    assert config.default_backend == "anthropic"
+    assert config.backends["anthropic"].type == "anthropic"
+    assert config.backends["anthropic"].keys == (KEY["ANTHROPIC_API_KEY"],)
+    assert config.backends["anthropic"].base_url == "https://api.anthropic.com"
+
+
+def test_the_page_second_block() -> None:
+    config = loaded(
+        '# config.yaml (root-level; see configuration.md)\nhost: "127.0.0.1"\nport: 8000\n'
+        "anthropic_port: 8001 # Omit or null to disable the dedicated Anthropic listener\n"
+    ).config
+    assert (config.host, config.port, config.anthropic_port) == ("127.0.0.1", 8000, 8001)
+    assert loaded("anthropic_port: null").config.anthropic_port is None
+
+
+@pytest.mark.parametrize(
+    "text", ["", "# nothing\n", "---\n", "~\n", "backends:\nauth:\ntimeouts: {}\n"]
+)
+def test_without_a_word_it_is_anthropic(text: str) -> None:
+    resolved = loaded(text)
+    assert list(resolved.config.backends) == ["anthropic"]
+    assert resolved.config.default_backend == "anthropic"
+    assert resolved.sources["backends.anthropic.api_key"] == "environment ANTHROPIC_API_KEY"
+    assert resolved.sources["port"] == "default"
+    assert list(resolved.sources) == [".".join(map(str, key)) for key, _ in leaves(resolved.config)]
+
+
+def test_without_a_file() -> None:
+    assert load(None, KEY, {}).config == loaded("").config
+
+
+VALUES: dict[str, tuple[object, str, object]] = {
+    # key: in the file, in the environment, as a flag
+    "host": ("127.0.0.2", "127.0.0.3", "127.0.0.4"),
+    "port": (1002, "1003", 1004),
+    "anthropic_port": (2002, "2003", 2004),
+    "default_backend": ("b", "c", "d"),
+    "force_model": ("in-file", "in-environment", "as-flag"),
+    "auth.keys": (["in-file-key"], "in-environment-key, second-key,", None),
+}
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.key)
+def test_precedence(setting: object) -> None:
+    key, variable, flag = setting  # type: ignore[misc]
+    in_file, in_environ, as_flag = VALUES[key]
+    backends = "backends: {" + ", ".join(f"{n}: {{type: simulator}}" for n in "abcd") + "}\n"
+    line = f"auth: {{keys: {in_file}}}" if key == "auth.keys" else f"{key}: {in_file}"
+    file = f"{backends}{line}\n"
+    if key != "default_backend":
+        backends += "default_backend: a\n"
+        file += "default_backend: a\n"
+
+    def outcome(text: str, environ: dict[str, str], flags: dict[str, object]) -> tuple[object, str]:
+        resolved = loaded(text, environ, flags)
+        value = {".".join(map(str, k)): v for k, v in leaves(resolved.config)}[key]
+        plain = [k.get_secret_value() for k in value] if isinstance(value, list) else value
+        return plain, resolved.sources[key]
+
+    environ = {variable: in_environ}
+    from_environ = (
+        ["in-environment-key", "second-key"] if key == "auth.keys" else type(in_file)(in_environ)  # type: ignore[call-arg]
+    )
+    assert outcome(file, {}, {}) == (in_file, "file config.yaml:2")
+    assert outcome(file, {variable: ""}, {key: None}) == (in_file, "file config.yaml:2")
+    assert outcome(file, environ, {}) == (from_environ, f"environment {variable}")
+    if flag:
+        assert outcome(file, environ, {key: as_flag}) == (as_flag, f"flag {flag}")
+        assert outcome(backends, {}, {key: as_flag}) == (as_flag, f"flag {flag}")
+
+
+def test_which_file(folder: Path) -> None:
+    for name, port in (("config.yaml", 1), ("other.yaml", 2), ("third.yaml", 3)):
+        Path(name).write_text(f"port: {port}\n")
+    other = {**KEY, "ISTHMUS_CONFIG": "other.yaml"}
+    assert load(None, KEY, {}).sources["port"] == "file config.yaml:1"
+    assert load(None, other, {}).sources["port"] == "file other.yaml:1"
+    assert load(Path("third.yaml"), other, {}).sources["port"] == "file third.yaml:1"
+
+
+def test_anthropic_base_url_is_not_read() -> None:
+    environ = {**KEY, "ANTHROPIC_BASE_URL": "http://127.0.0.1:8000"}
+    config = loaded("", environ).config
+    assert config.backends["anthropic"].base_url == "https://api.anthropic.com"
+
+
+def test_references(folder: Path) -> None:
+    (folder / "secrets").mkdir()
+    (folder / "secrets" / "key").write_text("sk-from-a-file\r\n")
+    environ = {"P": "9001", "REGION": "eu", "A": "${P}", "K": "client-key-1"}
+    resolved = loaded(
+        "port: ${P}\nforce_model: 'x-${REGION}-${A}-$${P}-$P'\n"
+        "backends:\n  a:\n    type: anthropic\n    api_key: ${file:secrets/key}\n"
+        "    base_url: https://${REGION}.example.com/\nauth:\n  keys:\n    - ${K}\n",
+        environ,
+    )
+    config, sources = resolved.config, resolved.sources
+    assert config.port == 9001
+    assert config.force_model == "x-eu-${P}-${P}-$P"
+    assert config.backends["a"].keys == ("sk-from-a-file",)
+    assert config.backends["a"].base_url == "https://eu.example.com"
+    assert sources["port"] == "file config.yaml:1 via ${P}"
+    assert sources["force_model"] == "file config.yaml:2 via ${REGION}, ${A}"
+    assert sources["backends.a.api_key"] == "file config.yaml:6 via ${file:secrets/key}"
+    assert sources["auth.keys"] == "file config.yaml:10 via ${K}"
+
+
+def test_several_keys_and_their_order() -> None:
+    text = "backends: {a: {type: anthropic, api_keys: [one, two]}}\n"
+    assert loaded(text, {}).config.backends["a"].keys == ("one", "two")
+    # The variable is for a backend that has no key of its own.
+    assert loaded(text, KEY).config.backends["a"].keys == ("one", "two")
+
+
+@pytest.mark.parametrize(
+    ("names", "default"), [("a", "a"), ("a, anthropic", "anthropic"), ("anthropic, z", "anthropic")]
+)
+def test_the_default_backend(names: str, default: str) -> None:
+    backends = ", ".join(f"{name}: {{type: simulator}}" for name in names.split(", "))
+    assert loaded(f"backends: {{{backends}}}\n").config.default_backend == default
+
+
+KUBERNETES = "; Kubernetes sets it for a service named isthmus: use enableServiceLinks: false"
+ONE_MISTAKE = [
+    # the file, the beginning of the only line
+    ("prot: 1\n", "config.yaml:1:1: unknown key 'prot'; did you mean 'port'?"),
+    ("zzz: 1\n", "config.yaml:1:1: unknown key 'zzz'; known here: host, port, anthropic_port"),
+    ("model_aliases: {}\n", "config.yaml:1:1: unknown key 'model_aliases'"),
+    (
+        MINIMAL + "    wieght: 2\n    models: [a]\n",
+        "config.yaml:4:5: backends.anthropic: unknown key 'wieght'",
+    ),
+    (
+        MINIMAL + "    api_kye: x\n",
+        "config.yaml:4:5: backends.anthropic: unknown key 'api_kye'; did you mean 'api_key'?",
+    ),
+    (
+        "timeouts:\n  conect: 1\n",
+        "config.yaml:2:3: timeouts: unknown key 'conect'; did you mean 'c",
+    ),
+    ("port: 1\nport: 2\n", "config.yaml:2:1: key 'port' is already given in line 1"),
+    (
+        "auth: {keys: [], keys: []}\n",
+        "config.yaml:1:18: auth: key 'keys' is already given in line 1",
+    ),
+    ("port: 70000\n", "config.yaml:1:7: port: must be a whole number from 0 to 65535"),
+    ("port: -1\n", "config.yaml:1:7: port: must be a whole number"),
+    ("port: true\n", "config.yaml:1:7: port: must be a whole number"),
+    ("port: 1.5\n", "config.yaml:1:7: port: must be a whole number"),
+    ("port: null\n", "config.yaml:1:7: port: must be a whole number"),
+    ("port: [1]\n", "config.yaml:1:7: port: must be a whole number"),
+    ("port: " + "9" * 5000, "config.yaml:1:7: port: must be a whole number"),
+    ("anthropic_port: yes\n", "config.yaml:1:17: anthropic_port: must be a whole number"),
+    (
+        "anthropic_port: 8000\n",
+        "config.yaml:1:17: anthropic_port: must be another port than `port`",
+    ),
+    ('host: ""\n', "config.yaml:1:7: host: must be an IP address"),
+    ("host: '[::1]'\n", "config.yaml:1:7: host: must be an IP address (IPv6 without brackets)"),
+    ("host: 0.0.0.0\n", "config.yaml:1:7: host: is not a loopback address, so clients need keys"),
+    ("host: gateway.example.com\n", "config.yaml:1:7: host: is not a loopback address"),
+    ("force_model: 5\n", "config.yaml:1:14: force_model: must be text: put it in quotes"),
+    ("force_model: 'a b'\n", "config.yaml:1:14: force_model: holds a space"),
+    ("limits: {body_bytes: 0}\n", "config.yaml:1:22: limits.body_bytes: must be a whole number"),
+    ("timeouts: {idle: 0}\n", "config.yaml:1:18: timeouts.idle: must be a number of seconds"),
+    ("timeouts: {idle: .inf}\n", "config.yaml:1:18: timeouts.idle: must be a number of seconds"),
+    ("timeouts: {idle: .nan}\n", "config.yaml:1:18: timeouts.idle: must be a number of seconds"),
+    ("timeouts: {idle: false}\n", "config.yaml:1:18: timeouts.idle: must be a number of seconds"),
+    ("timeouts: 5\n", "config.yaml:1:11: timeouts: must be a section"),
+    ("backends: []\n", "config.yaml:1:11: backends: must be a section"),
+    ("backends: false\n", "config.yaml:1:11: backends: must be a section"),
+    ("backends: {a: 5}\n", "config.yaml:1:15: backends.a: must be a section"),
+    ("backends:\n  a:\n", "config.yaml:2:3: backends.a.type: must be one of anthropic, simulator"),
+    ("backends: {a: {}}\n", "config.yaml:1:12: backends.a.type: must be one of anthropic"),
+    (
+        "backends: {a: {type: antropic}}\n",
+        "config.yaml:1:22: backends.a.type: must be one of anthropic, simulator; did you mean 'anth",
+    ),
+    ("backends: {a: {type: [x]}}\n", "config.yaml:1:22: backends.a.type: must be one of"),
+    ("backends: {'a b': {type: simulator}}\n", "config.yaml:1:19: backends.a b: letters, digits"),
+    (
+        "backends: {a: {type: simulator, base_url: http://x}}\n",
+        "config.yaml:1:43: backends.a.base_url: a simulator has no base_url",
+    ),
+    (
+        "backends: {a: {type: anthropic, api_key: x, api_keys: [y]}}\n",
+        "config.yaml:1:55: backends.a.api_keys: give either api_key or api_keys, not both",
+    ),
+    (
+        "backends: {a: {type: anthropic, api_keys: [y, z, y]}}\n",
+        "config.yaml:1:50: backends.a.api_keys.2: the same key stands at places 1 and 3",
+    ),
+    (
+        "backends: {a: {type: anthropic, api_key: ''}}\n",
+        "config.yaml:1:42: backends.a.api_key: is empty",
+    ),
+    (
+        "backends: {a: {type: anthropic, api_key: 12}}\n",
+        "config.yaml:1:42: backends.a.api_key: must be text: put it in quotes",
+    ),
+    (
+        "backends: {a: {type: simulator, models: x}}\n",
+        "config.yaml:1:41: backends.a.models: must be a list",
+    ),
+    (
+        SIM + "default_backend: smi\n",
+        "config.yaml:2:18: default_backend: no backend is named 'smi'; did",
+    ),
+    (
+        SIM + "default_backend: anthropic\n",
+        "config.yaml:2:18: default_backend: no backend is named 'anthropic'; the file has to name it",
+    ),
+    (
+        "backends: {a: {type: simulator}, b: {type: simulator}}\n",
+        "default_backend: is needed where there are several backends: one of a, b",
+    ),
+    ("auth: {keys: ['']}\n", "config.yaml:1:15: auth.keys.0: is empty"),
+    ("auth: {keys: [short]}\n", "config.yaml:1:15: auth.keys.0: is too short for a key"),
+    ("auth: {keys: ['two words']}\n", "config.yaml:1:15: auth.keys.0: holds a space"),
+    (
+        "auth:\n  keys:\n    - key-number-1\n    - key-number-1\n",
+        "config.yaml:4:7: auth.keys.1: the same key stands at places 1 and 2",
+    ),
+    ("auth: {keys: key-number-1}\n", "config.yaml:1:14: auth.keys: must be a list"),
+    ("port: ${NOPE}\n", "config.yaml:1:7: port: the environment variable NOPE is not set"),
+    ("port: ${ISTHMUS-X}\n", "config.yaml:1:7: port: '${ISTHMUS-X}' is not a reference"),
+    ("force_model: x${\n", "config.yaml:1:14: force_model: an unclosed ${ is not a reference"),
+    (
+        "auth: {keys: ['${ANTHROPIC_API_KYE}']}\n",
+        "config.yaml:1:15: auth.keys.0: the environment variable ANTHROPIC_API_KYE is not set; did",
+    ),
+    (
+        "backends: {a: {type: anthropic, api_key: '${file:nope}'}}\n",
+        "config.yaml:1:42: backends.a.api_key: the file 'nope' cannot be read: No such file",
+    ),
+    (
+        "backends: {a: {type: anthropic, api_key: '${file:.}'}}\n",
+        "config.yaml:1:42: backends.a.api_key: the file '.' cannot be read: Is a directory",
+    ),
+    ("backends: {a: {type: '${NOPE}'}}\n", "config.yaml:1:22: backends.a.type: the environment"),
+    ("host: ${NOPE}\n", "config.yaml:1:7: host: the environment variable NOPE is not set"),
+    # files that are broken as a whole
+    ("a: [1, 2\n", "config.yaml:2:1: is not valid YAML: expected ',' or ']'"),
+    ("port: 1\n\thost: x\n", "config.yaml:2:1: is not valid YAML: "),
+    ("port: 1\n host: x\n", "config.yaml:2:6: is not valid YAML: mapping values are not allowed"),
+    ("host: *nobody\n", "config.yaml:1:7: is not valid YAML: found undefined alias 'nobody'"),
+    ("port: 1\n---\nport: 2\n", "config.yaml:2:1: is not valid YAML: but found another document"),
+    ("- port: 1\n", "config.yaml:1:1: must be a section"),
+    ("port\n", "config.yaml:1:1: must be a section"),
+    ("port: !!python/name:os.system x\n", "config.yaml:1:7: port: the tag"),
+    ("? [port]\n: 1\n", "config.yaml:1:3: a key must be plain text"),
+    ("a: \x07\n", "config.yaml:1:4: is not valid YAML: a character is not allowed here"),
+    ("[" * 3000, "config.yaml:1:21: has more than 10,000 values, aliases unfolded, or 20 levels"),
+    ("x: &x [*x]\n", "config.yaml:1:4: has more than"),
+    ("%YAML 1.7\n---\nport: 1\n", "config.yaml: is not valid YAML: a directive or an escape"),
+    ('host: "\\UFFFFFFFF"\n', "config.yaml: is not valid YAML: a directive or an escape"),
+    ('host: "\\ud800"\n', "config.yaml:1:7: host: holds half a surrogate pair"),
+    ("# " + "x" * 5_000_000, "config.yaml: is larger than 1024 KiB"),
+    ("k: v\n" * 20_000, "config.yaml:10000:"),
+    (b"port: 1\nhost: \xff\n", "config.yaml:2:7: is not UTF-8 text"),
+    ("port: 1\n".encode("utf-16"), "config.yaml:1:1: is not UTF-8 text"),
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "line"), ONE_MISTAKE, ids=[str(row[0])[:40] for row in ONE_MISTAKE]
+)
+def test_one_mistake(text: str | bytes, line: str) -> None:
+    [found] = refused(text)
+    assert found.startswith(line)
+
+
+def test_an_alias_bomb_is_refused() -> None:
+    levels = "".join(f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 10)}]\n" for n in range(1, 9))
+    [found] = refused("l0: &l0 [x, x, x, x, x, x, x, x, x, x]\n" + levels)
+    assert "has more than 10,000 values" in found
+
+
+BASE_URLS = {
+    "https://api.example.com": "https://api.example.com",
+    "http://127.0.0.1:8765/": "http://127.0.0.1:8765",
+    "https://host/path/": "https://host/path",
+    "http://[::1]:80": "http://[::1]:80",
+    "ftp://host": None,
+    "host": None,
+    "https://": None,
+    "https://host?x=1": None,
+    "https://host#x": None,
+    "https://user:word@host": None,
+    "https://host:99999": None,
+    "https://host:x": None,
+    "https://[::1": None,
+    "https://ho st": None,
+}
+
+
+@pytest.mark.parametrize(("url", "expected"), BASE_URLS.items())
+def test_base_urls(url: str, expected: str | None) -> None:
+    text = f"backends: {{a: {{type: anthropic, base_url: '{url}'}}}}\n"
+    if expected:
+        assert loaded(text).config.backends["a"].base_url == expected
+    else:
+        [line] = refused(text)
+        assert line.startswith("config.yaml:1:43: backends.a.base_url: ")
+        assert "word" not in line
+
+
+def test_mistakes_outside_of_the_file() -> None:
+    lines = refused(
+        "timeouts: {idle: 1}\n",
+        {"ISTHMUS_PORT": "tcp://10.0.0.7:8000", "ISTHMUS_API_KEYS": ","},
+        {"host": "0.0.0.0", "anthropic_port": -1},
+    )
+    assert sorted(lines) == [
+        "backends.anthropic: has no key: set ANTHROPIC_API_KEY or backends.anthropic.api_key",
+        "environment ISTHMUS_API_KEYS: auth.keys.0: is empty",
+        "environment ISTHMUS_PORT: port: must be a whole number from 0 to 65535" + KUBERNETES,
+        "flag --anthropic-port: anthropic_port: must be a whole number from 0 to 65535",
+    ]
+
+
+def test_all_mistakes_at_once_in_reading_order() -> None:
+    text = (
+        "prot: 1\nhost: ${HOST}\nport: ninety\nbackends:\n  one:\n    type: antropic\n  two:\n"
+        "    type: anthropic\n    wieght: 2\n    base_url: x\ntimeouts: {idle: -1}\n"
+        "default_backend: tow\nport: 5\n"
+    )
+    lines = refused(text, {"ISTHMUS_FORCE_MODEL": "a b"})
+    assert [line.rsplit(";")[0][:58] for line in lines] == [
+        "config.yaml:1:1: unknown key 'prot'",
+        "config.yaml:2:7: host: the environment variable HOST is no",
+        "config.yaml:3:7: port: must be a whole number from 0 to 65",
+        "config.yaml:6:11: backends.one.type: must be one of anthro",
+        "config.yaml:8:5: backends.two: has no key: set ANTHROPIC_A",
+        "config.yaml:9:5: backends.two: unknown key 'wieght'",
+        "config.yaml:10:15: backends.two.base_url: must be a URL th",
+        "config.yaml:11:18: timeouts.idle: must be a number of seco",
+        "config.yaml:12:18: default_backend: no backend is named 't",
+        "config.yaml:13:1: key 'port' is already given in line 3",
+        "environment ISTHMUS_FORCE_MODEL: force_model: holds a spac",
+    ]
+
+
+def test_a_file_that_is_not_there_and_the_rest() -> None:
+    with pytest.raises(ConfigErrors) as caught:
+        load(Path("nope.yaml"), {"ISTHMUS_PORT": "x"}, {})
+    assert str(caught.value).splitlines() == [
+        "nope.yaml: cannot be read: No such file or directory",
+        "environment ISTHMUS_PORT: port: must be a whole number from 0 to 65535",
+    ]
+    with pytest.raises(ConfigErrors, match=r"^\.: cannot be read: Is a directory$"):
+        load(Path(), KEY, {})
+    with pytest.raises(ConfigErrors, match="no file can have this name"):
+        load(Path("a\0b"), KEY, {})
+
+
+def test_no_key_is_ever_in_a_message() -> None:
+    secret = "sk-ant-secret-secret"
+    for text in (
+        "auth: {keys: ['${S} x', '${S}', '${S}']}\n",
+        "port: ${S}\nhost: '${S} '\ntimeouts: {idle: '${S}'}\nbackends: ${S}\n",
+        "backends: {a: {type: '${S}', api_key: [$]}, b: {type: anthropic, base_url: '${S}'}}\n",
+        f"backends: {{a: {{type: anthropic, api_key: '{secret} '}}}}\n",
+    ):
+        with pytest.raises(ConfigErrors) as caught:
+            loaded(text, {"S": secret})
+        assert secret not in f"{caught.value!s} {caught.value!r} {caught.value.errors}"
+    config = loaded("", {"ANTHROPIC_API_KEY": secret}).config
+    assert secret not in f"{config!r} {config!s} {config.model_dump_json()}"
+
+
+@pytest.mark.parametrize(
+    ("host", "own"),
+    [
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("::1", True),
+        ("::ffff:127.0.0.1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("::ffff:0.0.0.0", False),
+        ("10.0.0.1", False),
+        ("127.1", False),
+        ("localhost.example.com", False),
+    ],
+)
+def test_loopback(host: str, own: bool) -> None:
+    assert is_loopback(host) is own
+    assert loaded(f"host: '{host}'\nauth: {{keys: [long-enough-key]}}\n").config.host == host
+
+
+def test_models_can_be_made_directly_and_are_frozen() -> None:
+    config = Config(backends={"a": BackendConfig(type="simulator")})
+    assert config.default_backend == "a"
+    assert config.backends["a"].base_url is None
+    assert Config().backends["anthropic"].keys == ()
+    with pytest.raises(ValueError, match="frozen"):
+        config.port = 1  # type: ignore[misc]
+
+
+def test_the_tables_agree_with_the_models() -> None:
+    known = BackendConfig.model_fields["type"].annotation
+    assert set(BACKEND_TYPES) == set(known.__args__)  # type: ignore[union-attr]
+    paths = {".".join(map(str, key)) for key, _ in leaves(Config())}
+    assert {setting.key for setting in SETTINGS} <= paths
+    for _, section in reference.SECTIONS:
+        for name, field in section.model_fields.items():
+            nested = name in ("auth", "limits", "timeouts")
+            assert nested or (field.description and field.title), name
+
+
+WORDS = st.sampled_from(
+    [*Config.model_fields, *BackendConfig.model_fields, "keys", "a", "simulator", "anthropic"]
+)
+VALUES_ANY = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | WORDS | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=4),
+    max_leaves=12,
+)
+# Beside arbitrary characters, what YAML gives a meaning.
+TOKENS = st.sampled_from([*"-?:,[]{}#&*!|>'\"%@` \n\t\x00\x85\ufeff", "${A}", "${", "$${", "---\n"])
+TEXTS = st.lists(TOKENS | WORDS | st.text(max_size=3), max_size=25).map("".join)
+
+
+def as_flow(value: object) -> str:
+    """A value in YAML's flow style, which takes JSON but for its numbers."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {as_flow(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(as_flow, value)) + "]"
+    if isinstance(value, str):
+        return "'" + value.replace("'", "''") + "'"
+    return {None: "null", True: "true", False: "false"}.get(value, str(value))  # type: ignore
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(TEXTS | st.dictionaries(WORDS, VALUES_ANY, max_size=4).map(as_flow) | st.binary(max_size=40))
+def test_nothing_but_config_errors_is_raised(text: str | bytes) -> None:
+    raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    try:
+        resolved = loaded(raw, {**KEY, "A": "x"})
+    except ConfigErrors as refusal:
+        messages = [error.message for error in refusal.errors]
+        resolved = None
+    if resolved is None:
+        assert messages
+        assert all(messages)
+    else:
+        assert resolved.config.default_backend in resolved.config.backends
+        assert re.fullmatch(r"(default|file config\.yaml:\d+( via .*)?)", resolved.sources["port"])
+
+
+def test_positions_of_keys_and_values() -> None:
+    Path("x.yaml").write_text("a:\n  - b: 1\n    c: [2, 0x1F]\nd: 010\n")
+    document = yamldoc.read(Path("x.yaml"), {})
+    assert document.data == {"a": [{"b": 1, "c": [2, 31]}], "d": 10}
+    assert document.keys["a", 0, "c"] == (3, 5)
+    assert document.values["a", 0, "c", 1] == (3, 12)
+
+
+def test_the_reference_is_up_to_date() -> None:
+    page = (DOCS / "configuration.md").read_text("utf-8")
+    assert page == reference.filled(page), "run: python -m isthmus.reference docs"
+    assert page.count("<!-- generated: ") == 3
+
+
+def test_every_block_of_the_page_loads(folder: Path) -> None:
+    (folder / "secrets").mkdir()
+    (folder / "secrets" / "second-key").write_text("sk-2\n")
+    blocks = re.findall(r"```yaml\n(.*?)```", (DOCS / "configuration.md").read_text(), re.DOTALL)
+    assert len(blocks) == 3
+    for block in blocks:
+        loaded(block, {**KEY, "ANTHROPIC_KEY_ONE": "sk-1", "TEAM_KEY": "team-key-1"})
+
+
+def test_the_mistakes_of_the_page() -> None:
+    page = (DOCS / "configuration.md").read_text("utf-8")
+    shown = re.findall(r"```text\n(.*?)```", page, re.DOTALL)[0].splitlines()
+    text = "prot: 1\nbackends:\n  claude:\n    type: antropic\ndefault_backend: claud\n"
+    assert refused(text, {**KEY, "ISTHMUS_PORT": "http"}) == shown
