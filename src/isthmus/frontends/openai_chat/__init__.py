@@ -1,0 +1,410 @@
+"""The Chat Completions frontend: OpenAI's clients, and everyone who speaks as they do.
+
+Source: OpenAI's API reference (create chat completion, models); the extra members (``thinking``,
+``top_k``, ``cache_control``, ``service_tier: standard_only``) are Anthropic's, sent as ``extra_body``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from isthmus import wire
+from isthmus.errors import refuse
+from isthmus.frontends import Match, Route
+from isthmus.frontends.openai_chat import schema as schemas
+from isthmus.frontends.openai_chat.answer import (
+    encode_count,
+    encode_error,
+    encode_message,
+    encode_model,
+    encode_models,
+    encoder,
+)
+from isthmus.frontends.openai_chat.messages import Conversation
+from isthmus.frontends.openai_chat.tools import (
+    UNKNOWN,
+    Tools,
+    function_choice,
+    note_others,
+    optional,
+    required_text,
+    tool_choice,
+)
+from isthmus.request import Body, HttpRequest, Notes, Request, expect
+
+__all__ = [
+    "DIALECT",
+    "ROUTES",
+    "SIGNS",
+    "decode",
+    "encode_count",
+    "encode_error",
+    "encode_message",
+    "encode_model",
+    "encode_models",
+    "encoder",
+]
+
+DIALECT = "openai-chat"
+ROUTES = (
+    Route("POST", "/v1/chat/completions", "messages"),
+    Route("GET", "/v1/models", "models"),
+    Route("GET", "/v1/models/{model}", "model"),
+)
+SIGNS: tuple[str, ...] = ()
+"""None: whoever shows no other sign is taken for a client of this dialect."""
+
+LEVELS = 200
+"""How deeply a body may be nested: far beyond any use, and far from the end of the stack."""
+
+
+Members = dict[str, tuple[str, Any]]
+"""The members of a body by name, each with its path and its value."""
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A hub body in the making; ``path`` is where the member being read stands."""
+
+    hub: dict[str, Any]
+    memory: dict[str, Any]
+    notes: Notes = field(default_factory=Notes)
+    path: str = ""
+
+
+def decode(http: HttpRequest, match: Match) -> Request:
+    """Read a chat completion request as a Messages one.
+
+    ``memory`` keeps for the answer: ``created`` (seconds since 1970), ``include_usage``, ``legacy``
+    (the client offered ``functions``) and ``names`` (its tool names by the legal ones).
+    Raises GatewayError (400) that names the member at fault, for wrong types at any level and for
+    content that a Messages request cannot hold.
+    """
+    draft = _Draft(hub={}, memory={"created": http.arrived})
+    members = _members(http.body, draft.notes)
+    path, value = members.get("model", ("model", None))
+    model = cast("str", expect(value, str, path, "a string"))
+    if not model:
+        raise refuse(path, "must not be empty")
+    draft.hub["model"] = model
+    for name, read in _READ.items():
+        draft.path, value = members.get(name, (name, None))
+        if value is not None:
+            read(draft, value)
+    _conversation(draft, members)
+    _note_dropped(draft, members)
+    return Request(
+        dialect=DIALECT,
+        body=Body(draft.hub),
+        model=model,
+        stream=draft.memory.pop("stream", False),
+        headers=http.headers,
+        query=http.query,
+        notes=draft.notes,
+        memory=draft.memory,
+    )
+
+
+def _members(source: bytes, notes: Notes) -> Members:
+    """The body's members, and those of an ``extra_body`` that an SDK would have merged into it."""
+    repeated = wire.members(source).repeated
+    if repeated:
+        raise refuse(min(repeated), "this member stands twice in the body")
+    body, repaired = wire.loads_repaired(source)
+    if repaired:
+        notes.changed("", "lone surrogates became U+FFFD")
+    _refuse_depth(body)
+    extra = optional(body, "extra_body", dict, "", "an object") or {}
+    members = {name: (f"extra_body.{name}", value) for name, value in extra.items()}
+    members |= {name: (name, value) for name, value in body.items() if name != "extra_body"}
+    return members
+
+
+def _refuse_depth(body: Any) -> None:
+    """See to it that whatever walks the body later can do so by recursion."""
+    level: list[Any] = [body]
+    for _ in range(LEVELS):
+        inner = (item.values() if isinstance(item, dict) else item for item in level)
+        level = [child for items in inner for child in items if type(child) in (dict, list)]
+        if not level:
+            return
+    raise refuse("", f"the body has more than {LEVELS} levels")
+
+
+# --- parameters ---------------------------------------------------------------------------------
+
+
+def _number(low: float, high: float) -> Callable[[Any, str], Any]:
+    def check(value: Any, path: str) -> Any:
+        wanted = f"a number from {low:g} to {high:g}"
+        if not low <= expect(value, (int, float), path, wanted) <= high:
+            raise refuse(path, f"expected {wanted}, got {value}")
+        return value
+
+    return check
+
+
+def _count(low: int) -> Callable[[Any, str], int]:
+    def check(value: Any, path: str) -> int:
+        if expect(value, int, path, "a whole number") < low:
+            raise refuse(path, f"must be at least {low}")
+        return value
+
+    return check
+
+
+def _text(value: Any, path: str) -> str:
+    return expect(value, str, path, "a string")
+
+
+def _object(value: Any, path: str) -> dict[str, Any]:
+    return expect(value, dict, path, "an object")
+
+
+def _passing(name: str, check: Callable[[Any, str], Any]) -> Callable[[_Draft, Any], None]:
+    """Reads a parameter that the hub has too, by this name."""
+
+    def read(draft: _Draft, value: Any) -> None:
+        draft.hub[name] = check(value, draft.path)
+
+    return read
+
+
+def _max_tokens(draft: _Draft, value: Any) -> None:
+    """Two names for one limit; the newer one is read first and wins."""
+    limit = _count(1)(value, draft.path)
+    if draft.hub.setdefault("max_tokens", limit) != limit:
+        draft.notes.dropped(draft.path, "max_completion_tokens counts")
+
+
+def _stream(draft: _Draft, value: Any) -> None:
+    draft.memory["stream"] = expect(value, bool, draft.path, "a boolean")
+
+
+def _stream_options(draft: _Draft, value: Any) -> None:
+    options = _object(value, draft.path)
+    asked = optional(options, "include_usage", bool, draft.path, "a boolean")
+    if asked:
+        draft.memory["include_usage"] = True
+    note_others(options, ("include_usage", "include_obfuscation"), draft.path, draft.notes)
+
+
+def _stop(draft: _Draft, value: Any) -> None:
+    texts = [value] if isinstance(value, str) else expect(value, list, draft.path, "strings")
+    for index, text in enumerate(texts):
+        _text(text, f"{draft.path}.{index}")
+    if texts:
+        draft.hub["stop_sequences"] = texts
+
+
+_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+
+
+def _reasoning_effort(draft: _Draft, value: Any) -> None:
+    """An effort switches thinking on, "none" off; a ``thinking`` object, read before, decides itself."""
+    if value not in _EFFORTS:
+        raise refuse(draft.path, f"expected one of {', '.join(_EFFORTS)}")
+    if value == "none":
+        if draft.hub.setdefault("thinking", {"type": "disabled"}) != {"type": "disabled"}:
+            draft.notes.dropped(draft.path, "thinking decides")
+        return
+    if value == "minimal":
+        draft.notes.changed(draft.path, "the lowest effort is low")
+    draft.hub.setdefault("thinking", {"type": "adaptive", "display": "summarized"})
+    draft.hub["output_config"] = {"effort": "low" if value == "minimal" else value}
+
+
+_TIERS = {"auto": "auto", "default": "auto", "standard_only": "standard_only"}
+
+
+def _service_tier(draft: _Draft, value: Any) -> None:
+    tier = _TIERS.get(_text(value, draft.path))
+    if tier is None:
+        draft.notes.dropped(draft.path, "Anthropic has auto and standard_only")
+        return
+    if tier != value:
+        draft.notes.changed(draft.path, f"sent as {tier}")
+    draft.hub["service_tier"] = tier
+
+
+def _metadata(draft: _Draft, value: Any) -> None:
+    fields = _object(value, draft.path)
+    user = optional(fields, "user_id", str, draft.path, "a string")
+    if user:
+        draft.hub["metadata"] = {"user_id": user}
+    note_others(fields, ("user_id",), draft.path, draft.notes, "only user_id can be sent")
+
+
+def _user(draft: _Draft, value: Any) -> None:
+    """The end user by any of three names; the first that is given wins."""
+    user = _text(value, draft.path)
+    if user and draft.hub.setdefault("metadata", {"user_id": user})["user_id"] != user:
+        draft.notes.dropped(draft.path, "another name of the user counts")
+
+
+def _cache_control(draft: _Draft, value: Any) -> None:
+    mark = _object(value, draft.path)
+    required_text(mark, "type", draft.path)
+    draft.hub["cache_control"] = mark
+
+
+def _n(draft: _Draft, value: Any) -> None:
+    if expect(value, int, draft.path, "a whole number") != 1:
+        raise refuse(draft.path, "only one choice can be given: n must be 1")
+
+
+def _modalities(draft: _Draft, value: Any) -> None:
+    if any(item != "text" for item in expect(value, list, draft.path, "an array")):
+        raise refuse(draft.path, 'only text can be answered: expected ["text"]')
+
+
+def _audio(draft: _Draft, value: Any) -> None:
+    raise refuse(draft.path, "audio cannot be answered: leave it out")
+
+
+def _response_format(draft: _Draft, value: Any) -> None:
+    form = _object(value, draft.path)
+    kind = required_text(form, "type", draft.path)
+    if kind == "json_object":
+        draft.notes.dropped(draft.path, "JSON without a schema cannot be enforced: say it in words")
+    elif kind == "json_schema":
+        _json_schema(draft, form)
+    elif kind != "text":
+        raise refuse(f"{draft.path}.type", "expected text, json_object or json_schema")
+
+
+def _json_schema(draft: _Draft, form: dict[str, Any]) -> None:
+    path = f"{draft.path}.json_schema"
+    wanted = _object(form.get("json_schema"), path)
+    source = _object(wanted.get("schema"), f"{path}.schema")
+    optional(wanted, "strict", bool, path, "a boolean")
+    said = optional(wanted, "description", str, path, "a string")
+    schema, changed = schemas.compiled(source, f"{path}.schema")
+    if changed:
+        draft.notes.changed(f"{path}.schema", f"fitted to the answer grammar: {', '.join(changed)}")
+    if said:
+        schema = {**schema, "description": schema.get("description") or said}
+    output = draft.hub.setdefault("output_config", {})
+    output["format"] = {"type": "json_schema", "schema": schema}
+    note_others(wanted, ("name", "description", "schema", "strict"), path, draft.notes)
+
+
+_READ: dict[str, Callable[[_Draft, Any], None]] = {
+    "max_completion_tokens": _max_tokens,
+    "max_tokens": _max_tokens,
+    "stream": _stream,
+    "stream_options": _stream_options,
+    "temperature": _passing("temperature", _number(0, 2)),
+    "top_p": _passing("top_p", _number(0, 1)),
+    "top_k": _passing("top_k", _count(0)),
+    "stop": _stop,
+    "thinking": _passing("thinking", _object),
+    "reasoning_effort": _reasoning_effort,
+    "response_format": _response_format,
+    "service_tier": _service_tier,
+    "metadata": _metadata,
+    "user": _user,
+    "safety_identifier": _user,
+    "cache_control": _cache_control,
+    "n": _n,
+    "modalities": _modalities,
+    "audio": _audio,
+}
+"""How each parameter is read, in this order; null counts as absent."""
+
+_HINT = "Anthropic has nothing like it"
+_CACHING = "caching is asked for by cache_control"
+_DROPPED: dict[str, tuple[Any, str]] = {
+    "frequency_penalty": (0, _HINT),
+    "logit_bias": ({}, _HINT),
+    "logprobs": (False, _HINT),
+    "moderation": (None, _HINT),
+    "prediction": (None, _HINT),
+    "presence_penalty": (0, _HINT),
+    "prompt_cache_key": (None, _CACHING),
+    "prompt_cache_options": (None, _CACHING),
+    "prompt_cache_retention": (None, _CACHING),
+    "seed": (None, _HINT),
+    "store": (False, "nothing is stored"),
+    "top_logprobs": (0, _HINT),
+    "verbosity": ("medium", _HINT),
+    "web_search_options": (None, "web search is not offered in this release"),
+}
+"""Parameters that are left out: the value that means nothing, and why any other has no effect."""
+
+_CONVERSATION = (
+    *("model", "messages", "tools", "tool_choice", "parallel_tool_calls"),
+    *("functions", "function_call"),
+)
+
+
+def _note_dropped(draft: _Draft, members: Members) -> None:
+    for name, (path, value) in members.items():
+        if name in _READ or name in _CONVERSATION or value is None:
+            continue
+        neutral, reason = _DROPPED.get(name, (None, UNKNOWN))
+        if value != neutral:
+            draft.notes.dropped(path, reason)
+
+
+# --- the conversation and its tools -------------------------------------------------------------
+
+
+def _conversation(draft: _Draft, members: Members) -> None:
+    """Put tools, tool choice, system and messages into the draft."""
+    tools = Tools(draft.notes)
+    for name, add in (("tools", tools.add), ("functions", tools.add_functions)):
+        path, value = members.get(name, (name, None))
+        if value is not None:
+            add(value, path)
+    choice = _choice(draft, members, tools)
+    conversation = Conversation(tools.names, draft.notes)
+    path, value = members.get("messages", ("messages", None))
+    turns = conversation.read(value, path)
+    if tools.blocks:
+        draft.hub["tools"] = tools.blocks
+    if choice is not None:
+        draft.hub["tool_choice"] = choice
+    if conversation.system:
+        draft.hub["system"] = conversation.system
+    draft.hub["messages"] = turns
+    draft.memory["names"] = tools.names.renamed
+    if turns[-1]["role"] == "assistant" and "format" in draft.hub.get("output_config", {}):
+        path = members["response_format"][0]
+        raise refuse(path, "an answer in this form cannot continue a final assistant message")
+
+
+def _choice(draft: _Draft, members: Members, tools: Tools) -> dict[str, Any] | None:
+    """The tool choice, or None where there is nothing to say."""
+    path, parallel = members.get("parallel_tool_calls", ("parallel_tool_calls", None))
+    if parallel is not None:
+        parallel = expect(parallel, bool, path, "a boolean")
+    draft.memory["legacy"] = legacy = bool(tools.blocks) and not _given(members, "tools")
+    choice: dict[str, Any] | None = None
+    for name, read in (("tool_choice", tool_choice), ("function_call", function_choice)):
+        path, value = members.get(name, (name, None))
+        if value is not None and choice is not None:
+            draft.notes.dropped(path, "tool_choice counts")
+        elif value is not None:
+            choice = _possible(draft, read(value, path, tools), path, tools)
+    if tools.blocks and (parallel is False or legacy) and (choice or {}).get("type") != "none":
+        choice = {"type": "auto", **(choice or {}), "disable_parallel_tool_use": True}
+    return choice
+
+
+def _possible(
+    draft: _Draft, choice: dict[str, Any], path: str, tools: Tools
+) -> dict[str, Any] | None:
+    """The choice, but for one without tools: a call cannot be required then, all else says nothing."""
+    if tools.blocks:
+        return choice
+    if choice["type"] == "any":
+        raise refuse(path, "a call is required, but there are no tools")
+    draft.notes.dropped(path, "there are no tools to choose from")
+    return None
+
+
+def _given(members: Members, name: str) -> bool:
+    return bool(members.get(name, (name, None))[1])

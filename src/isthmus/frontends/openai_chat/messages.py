@@ -1,0 +1,373 @@
+"""The conversation of a Chat request in the hub's terms: system blocks, turns, content parts.
+
+Source: OpenAI's API reference (messages and their content parts); Anthropic's for what a block is.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from collections.abc import Callable
+from typing import Any, cast
+
+from isthmus import wire
+from isthmus.errors import refuse
+from isthmus.frontends.openai_chat.tools import (
+    Calls,
+    Names,
+    cache_control,
+    note_others,
+    optional,
+    required_text,
+)
+from isthmus.messages import Block, Turn
+from isthmus.request import Notes, expect
+from isthmus.turns import Turns, tool_input
+
+Fields = dict[str, Any]
+
+IMAGES = {
+    "image/png": "image/png",
+    "image/jpeg": "image/jpeg",
+    "image/jpg": "image/jpeg",
+    "image/gif": "image/gif",
+    "image/webp": "image/webp",
+}
+"""The media types of images that Claude reads, by the names that clients give them."""
+
+_TEXTS = ("application/json", "application/xml", "application/x-yaml", "application/javascript")
+_BY_SUFFIX = {
+    "pdf": "application/pdf",
+    "json": "application/json",
+    "xml": "application/xml",
+    **{suffix: f"image/{suffix}" for suffix in ("png", "jpg", "jpeg", "gif", "webp")},
+    **dict.fromkeys(("txt", "md", "csv", "html", "yaml", "yml", "log"), "text/plain"),
+}
+_PDF = "application/pdf"
+_NO_TYPE = ("", "application/octet-stream")
+_PDF_START = "JVBERi0"
+"""What base64 makes of ``%PDF-``."""
+_BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
+_PDF_ADDRESS = re.compile(r"[^?#]*\.pdf(?:[?#].*)?", re.IGNORECASE | re.DOTALL)
+
+_READABLE = "an image (png, jpeg, gif, webp), a PDF or plain text"
+_BLANK = "text without a visible character is not accepted"
+_UNSIGNED = "reasoning without the provider's signature cannot be sent back"
+_CACHE = "use cache_control"
+
+
+# --- content parts ------------------------------------------------------------------------------
+
+
+def _text(part: Fields, path: str, notes: Notes) -> Block:
+    text = expect(part.get("text"), str, f"{path}.text", "a string")
+    return {"type": "text", "text": text}
+
+
+def _refused(part: Fields, path: str, notes: Notes) -> Block:
+    """A refusal that the assistant gave earlier: it said that, so it stays said."""
+    text = expect(part.get("refusal"), str, f"{path}.refusal", "a string")
+    return {"type": "text", "text": text}
+
+
+def _image_url(part: Fields, path: str, notes: Notes) -> Block:
+    value, at = part.get("image_url"), f"{path}.image_url"
+    if isinstance(value, dict):
+        image = cast("Fields", value)
+        if image.get("detail") not in (None, "auto"):
+            notes.dropped(f"{at}.detail", "images are always read in full detail")
+        note_others(image, ("url", "detail"), at, notes)
+        value, at = image.get("url"), f"{at}.url"
+    address = cast("str", expect(value, str, at, "a URL"))
+    if address[:5].lower() == "data:":
+        return _from_bytes(*_from_url(address, at), at)
+    if not address.lower().startswith(("https://", "http://")):
+        raise refuse(at, "expected an https URL or a base64 data URL")
+    kind = "document" if _PDF_ADDRESS.fullmatch(address) else "image"
+    return {"type": kind, "source": {"type": "url", "url": address}}
+
+
+def _file(part: Fields, path: str, notes: Notes) -> Block:
+    at = f"{path}.file"
+    file = cast("Fields", expect(part.get("file"), dict, at, "an object"))
+    note_others(file, ("file_data", "filename", "file_id"), at, notes)
+    name = optional(file, "filename", str, at, "a string")
+    if file.get("file_id") is not None and not file.get("file_data"):
+        raise refuse(
+            f"{at}.file_id", "uploaded files cannot be reached: send the bytes in file_data"
+        )
+    data = required_text(file, "file_data", at)
+    at += ".file_data"
+    linked = data[:5].lower() == "data:"
+    media, data = _from_url(data, at) if linked else ("", wire.standard_base64(data))
+    if media in _NO_TYPE:
+        media = _guessed(data, name or "")
+    block = _from_bytes(media, data, at)
+    if name and block["type"] == "document":
+        block["title"] = name
+    elif name:
+        notes.dropped(f"{path}.file.filename", "images have no titles")
+    return block
+
+
+def _guessed(data: str, name: str) -> str:
+    """The media type of base64 that came without one; "" if neither its start nor its name tells."""
+    suffix = name.rpartition(".")[2].lower()
+    return _PDF if data.startswith(_PDF_START) else _BY_SUFFIX.get(suffix, "")
+
+
+def _from_url(address: str, path: str) -> tuple[str, str]:
+    found = wire.data_url(address)
+    if found is None:
+        raise refuse(path, "expected a data URL such as data:image/png;base64,...")
+    return found
+
+
+def _from_bytes(media: str, data: str, path: str) -> Block:
+    """The block that carries a file, given as base64; its text where it is a text."""
+    if not _BASE64.fullmatch(data) or len(data) % 4:
+        raise refuse(path, "the data is empty or not base64")
+    if media in IMAGES:
+        source = {"type": "base64", "media_type": IMAGES[media], "data": data}
+        return {"type": "image", "source": source}
+    if media == _PDF:
+        source = {"type": "base64", "media_type": media, "data": data}
+    elif media.startswith("text/") or media in _TEXTS:
+        source = {"type": "text", "media_type": "text/plain", "data": _decoded(data, path)}
+    else:
+        raise refuse(path, f"cannot send {media or 'an unknown media type'}: expected {_READABLE}")
+    return {"type": "document", "source": source}
+
+
+def _decoded(data: str, path: str) -> str:
+    try:
+        return binascii.a2b_base64(data).decode()
+    except ValueError:
+        raise refuse(path, "a text file must be UTF-8") from None
+
+
+def _passed(part: Fields, path: str, notes: Notes) -> Block:
+    """An Anthropic block in a Chat message, which goes as it is."""
+    source = cast("Fields", expect(part.get("source"), dict, f"{path}.source", "an object"))
+    required_text(source, "type", f"{path}.source")
+    return dict(part)
+
+
+Part = Callable[[Fields, str, Notes], Block]
+
+_SAID: dict[str, Part] = {"text": _text}
+_ASSISTANT: dict[str, Part] = {**_SAID, "refusal": _refused}
+_USER: dict[str, Part] = {
+    **_SAID,
+    "image_url": _image_url,
+    "file": _file,
+    "image": _passed,
+    "document": _passed,
+}
+_OWN = ("type", "cache_control")
+_MEMBERS = {kind: (*_OWN, kind) for kind in (*_USER, *_ASSISTANT)}
+
+
+def _blocks(content: Any, path: str, parts: dict[str, Part], notes: Notes) -> list[Block]:
+    """Content, a string or parts, as blocks; the parts that this role may have are the table's."""
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}]
+    items = cast("list[Any]", expect(content, list, path, "a string or an array of content parts"))
+    return [_block(item, f"{path}.{i}", parts, notes) for i, item in enumerate(items)]
+
+
+def _block(item: Any, path: str, parts: dict[str, Part], notes: Notes) -> Block:
+    part = cast("Fields", expect(item, dict, path, "a content part"))
+    kind = expect(part.get("type"), str, f"{path}.type", "a string")
+    read = parts.get(kind)
+    if read is None:
+        raise refuse(path, f"{kind} parts cannot be sent here; what can: {', '.join(parts)}")
+    block = read(part, path, notes)
+    mark = cache_control(part, path)
+    if read is _passed:
+        return block
+    if mark is not None:
+        block["cache_control"] = mark
+    if part.get("prompt_cache_breakpoint") is not None:
+        notes.dropped(f"{path}.prompt_cache_breakpoint", _CACHE)
+    note_others(part, (*_MEMBERS[kind], "prompt_cache_breakpoint"), path, notes)
+    return block
+
+
+def _is_blank(block: Block) -> bool:
+    return block["type"] == "text" and not block["text"].strip()
+
+
+# --- messages -----------------------------------------------------------------------------------
+
+
+class Conversation:
+    """Reads the messages one by one; ``system`` holds what the leading ones said."""
+
+    def __init__(self, names: Names, notes: Notes) -> None:
+        self.system: list[Block] = []
+        self._names = names
+        self._notes = notes
+        self._calls = Calls()
+        self._turns = Turns(notes)
+        self._leading = True
+        self._last = ""
+        self._path = ""
+
+    def read(self, value: Any, path: str) -> list[Turn]:
+        """The turns of ``messages``. Raises GatewayError (400) that names the path at fault."""
+        messages = cast("list[Any]", expect(value, list, path, "an array of messages"))
+        for index, item in enumerate(messages):
+            self._message(item, f"{path}.{index}")
+        turns = self._turns.finish()
+        if not turns:
+            raise refuse(
+                path, "at least one message of the user or the assistant must say something"
+            )
+        return self._trimmed(turns)
+
+    def _message(self, item: Any, path: str) -> None:
+        message = cast("Fields", expect(item, dict, path, "a message"))
+        role = expect(message.get("role"), str, f"{path}.role", "a string")
+        if role not in _ROLES:
+            raise refuse(f"{path}.role", f"expected one of {', '.join(_ROLES)}")
+        said, read, known = _ROLES[role]
+        self._leading = self._leading and said == "system"
+        if said == "assistant" and self._last != "assistant":
+            self._calls.turn()
+        self._last, self._path = said, path
+        blocks = read(self, message, path)
+        self._mark(blocks, message, path)
+        if message.get("name") is not None and "name" not in known:
+            self._notes.dropped(f"{path}.name", "turns have no names")
+        note_others(message, ("role", "name", "cache_control", *known), path, self._notes)
+        if self._leading:
+            self.system += [block for block in blocks if self._is_said(block, path)]
+        else:
+            self._turns.add(said, blocks, path)
+
+    def _mark(self, blocks: list[Block], message: Fields, path: str) -> None:
+        """A message's own cache marker belongs to the last part that is sent."""
+        mark = cache_control(message, path)
+        if mark is None:
+            return
+        sent = [block for block in blocks if not _is_blank(block)]
+        if not sent or "cache_control" in sent[-1]:
+            why = "its last part has a marker" if sent else "the message has no content"
+            self._notes.dropped(f"{path}.cache_control", why)
+        else:
+            sent[-1]["cache_control"] = mark
+
+    def _is_said(self, block: Block, path: str) -> bool:
+        if _is_blank(block) and block["text"]:
+            self._notes.dropped(path, _BLANK)
+        return not _is_blank(block)
+
+    def _system(self, message: Fields, path: str) -> list[Block]:
+        return _blocks(message.get("content"), f"{path}.content", _SAID, self._notes)
+
+    def _user(self, message: Fields, path: str) -> list[Block]:
+        return _blocks(message.get("content"), f"{path}.content", _USER, self._notes)
+
+    def _assistant(self, message: Fields, path: str) -> list[Block]:
+        content = message.get("content")
+        blocks = _blocks(
+            "" if content is None else content, f"{path}.content", _ASSISTANT, self._notes
+        )
+        refusal = optional(message, "refusal", str, path, "a string")
+        if refusal:
+            blocks.append({"type": "text", "text": refusal})
+        for name in ("reasoning_content", "reasoning"):
+            if message.get(name):
+                self._notes.dropped(f"{path}.{name}", _UNSIGNED)
+        if message.get("annotations"):
+            self._notes.dropped(f"{path}.annotations", "citations are not sent back")
+        if message.get("audio") is not None:
+            raise refuse(f"{path}.audio", "audio cannot be sent: give its transcript as content")
+        calls = optional(message, "tool_calls", list, path, "an array of tool calls")
+        for index, call in enumerate(calls or ()):
+            blocks.append(self._call(call, f"{path}.tool_calls.{index}"))
+        function = optional(message, "function_call", dict, path, "an object")
+        if function is not None:
+            own = f"function-{function.get('name')}"
+            blocks.append(self._use(function, own, f"{path}.function_call"))
+        return blocks
+
+    def _call(self, item: Any, path: str) -> Block:
+        call = cast("Fields", expect(item, dict, path, "a tool call"))
+        if call.get("type", "function") != "function":
+            raise refuse(f"{path}.type", "only function calls are supported")
+        own = required_text(call, "id", path)
+        note_others(call, ("id", "type", "function", "index"), path, self._notes)
+        at = f"{path}.function"
+        function = expect(call.get("function"), dict, at, "an object")
+        block = self._use(function, own, at)
+        if block["id"] != own:
+            self._notes.changed(f"{path}.id", "illegal or used before: sent as another id")
+        return block
+
+    def _use(self, function: Fields, own: str, path: str) -> Block:
+        """The tool_use block of one call; arguments that are no JSON object are refused."""
+        name = self._names.legal(required_text(function, "name", path))
+        text = optional(function, "arguments", str, path, "a JSON object as a string")
+        value = tool_input(text or "")
+        if value is None:
+            raise refuse(f"{path}.arguments", "expected the text of a JSON object")
+        note_others(function, ("name", "arguments"), path, self._notes)
+        return {"type": "tool_use", "id": self._calls.call(own), "name": name, "input": value}
+
+    def _tool(self, message: Fields, path: str) -> list[Block]:
+        own = required_text(message, "tool_call_id", path)
+        return [self._result(message, self._calls.result(own), path)]
+
+    def _function(self, message: Fields, path: str) -> list[Block]:
+        own = f"function-{required_text(message, 'name', path)}"
+        return [self._result(message, self._calls.result(own), path)]
+
+    def _result(self, message: Fields, call: str, path: str) -> Block:
+        content = message.get("content")
+        blocks = _blocks("" if content is None else content, f"{path}.content", _USER, self._notes)
+        kept = [block for block in blocks if self._is_said(block, f"{path}.content")]
+        result: Block = {"type": "tool_result", "tool_use_id": call}
+        if kept:
+            result["content"] = content if isinstance(content, str) else kept
+        failed = optional(message, "is_error", bool, path, "a boolean")
+        if failed and all(block["type"] == "text" for block in kept):
+            result["is_error"] = True
+        elif failed:
+            self._notes.dropped(f"{path}.is_error", "a failed result may hold text only")
+        return result
+
+    def _trimmed(self, turns: list[Turn]) -> list[Turn]:
+        """A final assistant turn without the white space at its end, which would be refused."""
+        blocks = cast("list[Block]", turns[-1]["content"])
+        last = blocks[-1]
+        if turns[-1]["role"] != "assistant" or last["type"] != "text":
+            return turns
+        text = last["text"].rstrip()
+        if text == last["text"]:
+            return turns
+        self._notes.changed(self._path, "the white space at the end of the final text was removed")
+        content = [*blocks[:-1], {**last, "text": text}]
+        return [*turns[:-1], {"role": "assistant", "content": content}]
+
+
+Reader = Callable[[Conversation, Fields, str], list[Block]]
+
+_ANSWERED = ("content", "is_error")
+_ROLES: dict[str, tuple[str, Reader, tuple[str, ...]]] = {
+    "system": ("system", Conversation._system, ("content",)),
+    "developer": ("system", Conversation._system, ("content",)),
+    "user": ("user", Conversation._user, ("content",)),
+    "assistant": (
+        "assistant",
+        Conversation._assistant,
+        (
+            *("content", "refusal", "tool_calls", "function_call", "audio", "annotations"),
+            *("reasoning_content", "reasoning"),
+        ),
+    ),
+    "tool": ("user", Conversation._tool, (*_ANSWERED, "tool_call_id", "name")),
+    "function": ("user", Conversation._function, (*_ANSWERED, "name")),
+}
+"""Role -> the hub's role, how its messages are read, and their members beside role, name and marker."""

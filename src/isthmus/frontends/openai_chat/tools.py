@@ -1,0 +1,285 @@
+"""Tools of Chat clients in the hub's terms: names and ids, declarations, tool choice.
+
+Source: OpenAI's API reference (tools, tool_choice, functions); Anthropic's for what a name may be.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any, cast
+
+from isthmus import wire
+from isthmus.errors import refuse
+from isthmus.frontends.openai_chat import schema as schemas
+from isthmus.messages import Block
+from isthmus.request import Notes, expect
+
+NAME_LIMIT = 128
+ID_LIMIT = 64
+UNKNOWN = "not known"
+_LEGAL = re.compile(r"[a-zA-Z0-9_-]+")
+_ILLEGAL = re.compile(r"[^a-zA-Z0-9_-]")
+
+
+# --- names and ids ------------------------------------------------------------------------------
+
+
+class Names:
+    """Gives every name that a client made up freely one that the Messages API takes.
+
+    A legal name stays; another gets its characters replaced and a digest of itself appended. Two
+    names never become one. What a name becomes depends on it and on those before it alone, so that
+    it is the same on every turn of a conversation.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._given: dict[tuple[str, int], str] = {}
+        self._taken: set[str] = set()
+
+    def legal(self, name: str, use: int = 0) -> str:
+        """The name's legal form; a name that stands for several things has one for each ``use``."""
+        known = self._given.get((name, use))
+        if known is None:
+            fits = not use and len(name) <= self._limit and _LEGAL.fullmatch(name)
+            known = name if fits and name not in self._taken else self._made(name, use)
+            self._given[name, use] = known
+            self._taken.add(known)
+        return known
+
+    def _made(self, name: str, use: int) -> str:
+        stem = _ILLEGAL.sub("_", name)[: self._limit - 9]
+        attempt = 0
+        while True:
+            digest = sha256(f"{use}/{attempt}/{name}".encode()).hexdigest()[:8]
+            made = f"{stem}_{digest}"
+            if made not in self._taken:
+                return made
+            attempt += 1
+
+    @property
+    def renamed(self) -> dict[str, str]:
+        """The client's names by their legal forms, of those that had to change."""
+        return {legal: name for (name, _), legal in self._given.items() if legal != name}
+
+
+class Calls:
+    """The ids of tool calls, and which call each result answers.
+
+    Clients use an id again in later turns, which Messages forbids: every use gets an id of its own,
+    and a result goes to the first call with its id that has none yet.
+    """
+
+    def __init__(self) -> None:
+        self._names = Names(ID_LIMIT)
+        self._uses: dict[str, int] = {}
+        self._open: dict[str, list[str]] = {}
+
+    def turn(self) -> None:
+        """A new assistant turn begins: calls that are still open will get no result."""
+        self._open.clear()
+
+    def call(self, own: str) -> str:
+        use = self._uses.get(own, 0)
+        self._uses[own] = use + 1
+        made = self._names.legal(own, use)
+        self._open.setdefault(own, []).append(made)
+        return made
+
+    def result(self, own: str) -> str:
+        waiting = self._open.get(own)
+        if waiting:
+            return waiting.pop(0)
+        return self._names.legal(own, max(0, self._uses.get(own, 0) - 1))
+
+
+# --- declarations -------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Tools:
+    """The tools of a request: their hub form, and their legal names by the client's own."""
+
+    notes: Notes
+    names: Names = field(default_factory=lambda: Names(NAME_LIMIT))
+    blocks: list[Block] = field(default_factory=list[Block])
+    legal: dict[str, str] = field(default_factory=dict[str, str])
+
+    def add(self, value: Any, path: str) -> None:
+        """Read the ``tools`` array of a request."""
+        for index, item in enumerate(expect(value, list, path, "an array of tools")):
+            self._tool(item, f"{path}.{index}")
+
+    def add_functions(self, value: Any, path: str) -> None:
+        """Read the older ``functions`` array, whose items are what ``tools`` wraps."""
+        for index, item in enumerate(expect(value, list, path, "an array of functions")):
+            at = f"{path}.{index}"
+            self.blocks.append(self._function(expect(item, dict, at, "a function"), at))
+
+    def _tool(self, value: Any, path: str) -> None:
+        tool = cast("dict[str, Any]", expect(value, dict, path, "a tool"))
+        kind = tool.get("type", "function")
+        if kind != "function":
+            raise refuse(
+                f"{path}.type",
+                f"only function tools are supported, not {wire.dumps(kind).decode()}",
+            )
+        at = f"{path}.function"
+        block = self._function(expect(tool.get("function"), dict, at, "an object"), at)
+        mark = cache_control(tool, path)
+        if mark is not None:
+            block["cache_control"] = mark
+        note_others(tool, ("type", "function", "cache_control"), path, self.notes)
+        self.blocks.append(block)
+
+    def _function(self, function: dict[str, Any], path: str) -> Block:
+        own = required_text(function, "name", path)
+        if own in self.legal:
+            raise refuse(f"{path}.name", f"there is another tool named {own!r}")
+        name = self.legal[own] = self.names.legal(own)
+        if name != own:
+            self.notes.changed(f"{path}.name", f"sent as {name}; answers carry your name")
+        block: Block = {"name": name}
+        description = optional(function, "description", str, path, "a string")
+        if description:
+            block["description"] = description
+        schema, reason = schemas.input_schema(
+            optional(function, "parameters", dict, path, "a JSON Schema object")
+        )
+        if reason is not None:
+            self.notes.changed(f"{path}.parameters", reason)
+        block["input_schema"] = schema
+        if optional(function, "strict", bool, path, "a boolean"):
+            self._strict(block, path)
+        mark = cache_control(function, path)
+        if mark is not None:
+            block["cache_control"] = mark
+        note_others(function, _FUNCTION, path, self.notes)
+        return block
+
+    def _strict(self, block: Block, path: str) -> None:
+        strict = schemas.strict_form(block["input_schema"], f"{path}.parameters")
+        if strict is None:
+            self.notes.dropped(
+                f"{path}.strict", "the schema goes beyond what strict tools may have"
+            )
+        else:
+            block |= {"input_schema": strict, "strict": True}
+
+
+_FUNCTION = ("name", "description", "parameters", "strict", "cache_control")
+
+
+# --- tool choice --------------------------------------------------------------------------------
+
+_CHOICES = {"auto": "auto", "none": "none", "required": "any", "any": "any"}
+_FORMS = (
+    '"auto", "none", "required", {"type": "function", "function": {"name": ...}} '
+    'or {"type": "allowed_tools", "allowed_tools": {"mode": ..., "tools": [...]}}'
+)
+
+
+def tool_choice(value: Any, path: str, tools: Tools) -> Block:
+    """The hub's form of ``tool_choice``; ``allowed_tools`` also takes the others off the list."""
+    if isinstance(value, str):
+        kind = _CHOICES.get(value)
+        if kind is None:
+            raise refuse(path, f"expected {_FORMS}")
+        return {"type": kind}
+    choice = cast("dict[str, Any]", expect(value, dict, path, _FORMS))
+    if choice.get("type") == "allowed_tools":
+        return _allowed(choice, path, tools)
+    if choice.get("type") != "function":
+        raise refuse(f"{path}.type", f"expected {_FORMS}")
+    return {"type": "tool", "name": _named(choice, path, tools)}
+
+
+def function_choice(value: Any, path: str, tools: Tools) -> Block:
+    """The hub's form of the older ``function_call`` parameter."""
+    if value in ("auto", "none"):
+        return {"type": value}
+    choice = expect(value, dict, path, '"auto", "none" or {"name": ...}')
+    return {"type": "tool", "name": _known(choice, path, tools)}
+
+
+def _named(choice: dict[str, Any], path: str, tools: Tools) -> str:
+    at = f"{path}.function"
+    return _known(expect(choice.get("function"), dict, at, "an object with a name"), at, tools)
+
+
+def _known(function: dict[str, Any], path: str, tools: Tools) -> str:
+    own = required_text(function, "name", path)
+    if own not in tools.legal:
+        raise refuse(f"{path}.name", f"there is no tool named {own!r} in this request")
+    return tools.legal[own]
+
+
+def _allowed(choice: dict[str, Any], path: str, tools: Tools) -> Block:
+    """A subset of the tools. One that is required is named, which leaves the list, and caches, alone."""
+    at = f"{path}.allowed_tools"
+    allowed = cast("dict[str, Any]", expect(choice.get("allowed_tools"), dict, at, "an object"))
+    mode = allowed.get("mode")
+    if mode not in ("auto", "required"):
+        raise refuse(f"{at}.mode", 'expected "auto" or "required"')
+    items = cast(
+        "list[Any]", expect(allowed.get("tools"), list, f"{at}.tools", "an array of tools")
+    )
+    names = [_allowed_name(item, f"{at}.tools.{i}", tools) for i, item in enumerate(items)]
+    kept = [block for block in tools.blocks if block["name"] in names]
+    if mode == "required" and not kept:
+        raise refuse(f"{at}.tools", "a call is required, but no tool is allowed")
+    if not kept:
+        return {"type": "none"}
+    if mode == "required" and len(kept) == 1:
+        return {"type": "tool", "name": kept[0]["name"]}
+    if len(kept) < len(tools.blocks):
+        tools.blocks = kept
+        tools.notes.changed("tools", "only the allowed ones were sent, which cached prompts miss")
+    return {"type": "any" if mode == "required" else "auto"}
+
+
+def _allowed_name(item: Any, path: str, tools: Tools) -> str:
+    tool = expect(
+        item, dict, path, 'a tool such as {"type": "function", "function": {"name": ...}}'
+    )
+    if tool.get("type", "function") != "function":
+        raise refuse(f"{path}.type", "only function tools are supported")
+    return _named(tool, path, tools)
+
+
+# --- reading members ----------------------------------------------------------------------------
+
+
+def required_text(owner: dict[str, Any], name: str, path: str) -> str:
+    """A member that must be a string with at least one character."""
+    text = cast("str", expect(owner.get(name), str, f"{path}.{name}", "a string"))
+    if not text:
+        raise refuse(f"{path}.{name}", "must not be empty")
+    return text
+
+
+def optional(owner: dict[str, Any], name: str, kind: type, path: str, wanted: str) -> Any:
+    """A member that may be absent or null, and then is None."""
+    value = owner.get(name)
+    at = f"{path}.{name}" if path else name
+    return None if value is None else expect(value, kind, at, wanted)
+
+
+def cache_control(owner: dict[str, Any], path: str) -> dict[str, Any] | None:
+    """Anthropic's cache marker on a part, message, tool or request; its inside is the provider's."""
+    mark = optional(owner, "cache_control", dict, path, "an object")
+    if mark is not None:
+        required_text(mark, "type", f"{path}.cache_control")
+    return mark
+
+
+def note_others(
+    owner: dict[str, Any], known: Sequence[str], path: str, notes: Notes, reason: str = UNKNOWN
+) -> None:
+    """Say of every other member that it was dropped; empty ones are not worth a note."""
+    for name, value in owner.items():
+        if name not in known and value not in (None, "", [], {}):
+            notes.dropped(f"{path}.{name}", reason)
