@@ -1,0 +1,367 @@
+"""Turns Gemini's ``contents`` and ``systemInstruction`` into the hub's turns and system blocks."""
+
+from __future__ import annotations
+
+import binascii
+from base64 import b64decode
+from typing import Any
+from urllib.parse import urlsplit
+
+from isthmus import wire
+from isthmus.errors import refuse
+from isthmus.frontends.gemini.fields import Fields, cache_control
+from isthmus.frontends.gemini.names import Calls, Names
+from isthmus.frontends.gemini.signatures import Entry, placed, unpacked
+from isthmus.messages import Block, Turn
+from isthmus.request import Notes, expect
+from isthmus.turns import Turns
+
+ROLES = {"user": "user", "function": "user", "tool": "user", "model": "assistant"}
+
+KINDS = ("text", "inlineData", "fileData", "functionCall", "functionResponse")
+"""The members of a part that hold content; each part has one."""
+
+UNSUPPORTED = (
+    *("executableCode", "codeExecutionResult", "toolCall", "toolResponse"),
+    *("audioTranscription", "speechMetadata"),
+)
+_HINTS = (
+    *("videoMetadata", "mediaResolution", "partMetadata", "mediaProcessing"),
+    *("documentMetadata", "spreadsheetMetadata", "audioMetadata"),
+)
+_PART = {*KINDS, *UNSUPPORTED, *_HINTS, "thought", "thoughtSignature", "cacheControl"}
+
+IMAGES = ("image/jpeg", "image/png", "image/gif", "image/webp")
+_ALIASES = {"image/jpg": "image/jpeg", "application/x-pdf": "application/pdf"}
+_ENDINGS = {
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".png": "image/png",
+    ".gif": "image/gif",
+    ".webp": "image/webp",
+    ".pdf": "application/pdf",
+}
+_TEXTS = (
+    "application/json",
+    "application/xml",
+    "application/javascript",
+    "application/x-javascript",
+)
+_TAKEN = f"{', '.join(IMAGES)}, application/pdf or text"
+
+
+def system_blocks(value: Any, path: str, notes: Notes) -> list[Block]:
+    """The system prompt as text blocks; it comes as a Content, a single Part or a string."""
+    if isinstance(value, str):
+        value = {"parts": [{"text": value}]}
+    content = Fields(value, path, ("parts", "role", "text"), notes)
+    rows = [(path, {"text": content.get("text")})] if "text" in content else content.items("parts")
+    blocks: list[Block] = []
+    for at, row in rows:
+        part = Fields(row, at, _PART, notes)
+        text = part.string("text")
+        if text is None:
+            raise refuse(at, "the system instruction takes text parts only")
+        if text.strip():
+            blocks.append(_marked({"type": "text", "text": text}, part))
+        elif text:
+            notes.dropped(at, "text without a visible character is not accepted")
+    return blocks
+
+
+def _marked(block: Block, part: Fields) -> Block:
+    mark = cache_control(part)
+    return block if mark is None else {**block, "cache_control": mark}
+
+
+class Conversation:
+    """Reads the contents in their order; each rewriting depends on what stands before it alone.
+
+    What the model said in neighbouring parts or contents of text becomes one text block, since a
+    client that read a stream may hold it in pieces, some of them blank.
+    """
+
+    def __init__(self, names: Names, notes: Notes) -> None:
+        self._names = names
+        self._notes = notes
+        self._turns = Turns(notes)
+        self._calls = Calls()
+        self._role = ""
+        self._said: list[str] = []
+        self._said_at = ""
+        self._said_mark: dict[str, Any] | None = None
+        self._thoughts: list[str] = []
+        self._restored = False
+
+    def read(self, value: Any, path: str) -> None:
+        """Take one Content. Raises GatewayError (400) for what Claude cannot be given."""
+        content = Fields(value, path, ("parts", "role"), self._notes)
+        role = content.string("role") or "user"
+        if role not in ROLES:
+            raise refuse(content.path("role"), f'expected "user" or "model", got {role!r}')
+        for at, row in content.items("parts"):
+            self._begin(ROLES[role])
+            part = Fields(row, at, _PART, self._notes)
+            kind = self._kind(part)
+            for hint in _HINTS:
+                if hint in part:
+                    self._notes.dropped(part.path(hint), "Claude takes no such hint")
+            if self._role == "assistant":
+                self._model_part(part, kind)
+            else:
+                self._user_part(part, kind)
+
+    def finish(self) -> list[Turn]:
+        self._begin("")
+        return self._turns.finish()
+
+    def _begin(self, role: str) -> None:
+        """Where the speaker changes, what the model said so far is complete."""
+        if role == self._role:
+            return
+        self._say([])
+        if not self._restored:
+            for path in self._thoughts:
+                self._notes.dropped(path, "a thought without a signature that Claude can verify")
+        self._thoughts.clear()
+        self._restored = False
+        if role == "assistant":
+            self._calls.begin_turn()
+        self._role = role
+
+    def _kind(self, part: Fields) -> str:
+        for name in UNSUPPORTED:
+            if name in part:
+                raise refuse(part.path(name), f"not carried; a part may hold {', '.join(KINDS)}")
+        kinds = [name for name in KINDS if name in part]
+        if len(kinds) > 1:
+            raise refuse(part.at, f"a part holds one of {' and '.join(kinds)}, not both")
+        if not kinds and "thoughtSignature" not in part and "thought" not in part:
+            raise refuse(
+                part.at, f"a part holds one of {', '.join(KINDS)}; this one has none of them"
+            )
+        return kinds[0] if kinds else "text"
+
+    def _user_part(self, part: Fields, kind: str) -> None:
+        if "thoughtSignature" in part:
+            part.string("thoughtSignature")
+            self._notes.dropped(
+                part.path("thoughtSignature"), "only the model's parts carry thinking"
+            )
+        if part.boolean("thought"):
+            self._notes.dropped(part.at, "a thought that the model did not have")
+            return
+        if kind == "functionCall":
+            raise refuse(part.path(kind), 'a function call belongs to the role "model"')
+        if kind == "functionResponse":
+            blocks = self._result(part)
+        elif kind == "text":
+            blocks = [{"type": "text", "text": part.string("text") or ""}]
+        else:
+            blocks = [media(part, kind, self._notes)]
+        if blocks:
+            blocks[0] = _marked(blocks[0], part)
+        self._turns.add("user", blocks, part.at)
+
+    def _model_part(self, part: Fields, kind: str) -> None:
+        entries = self._entries(part)
+        thought = part.boolean("thought")
+        if kind == "functionCall":
+            self._say(entries or [])
+            self._turns.add("assistant", [_marked(self._call(part), part)], part.at)
+            return
+        if kind != "text":
+            raise refuse(
+                part.path(kind), f"Claude takes no {kind} in a model turn; put it in a user turn"
+            )
+        text = part.string("text") or ""
+        if thought:
+            self._thoughts.append(part.at)
+        else:
+            self._said_at = self._said_at or part.at
+            self._said_mark = cache_control(part) or self._said_mark
+            self._said.append(text)
+        if entries is not None:
+            self._say(entries)
+
+    def _entries(self, part: Fields) -> list[Entry] | None:
+        """What this part's signature restores; None if it has none of ours."""
+        signature = part.string("thoughtSignature")
+        if signature is None:
+            return None
+        entries = unpacked(signature)
+        if entries is None:
+            self._notes.dropped(part.path("thoughtSignature"), "not issued here, so not verifiable")
+        else:
+            self._restored = True
+        return entries
+
+    def _say(self, entries: list[Entry]) -> None:
+        """Hand over the text since the last call or signature, with the thinking at its places."""
+        blocks = placed("".join(self._said), entries)
+        texts = [block for block in blocks if block["type"] == "text"]
+        if texts and self._said_mark is not None:
+            texts[-1]["cache_control"] = self._said_mark
+        self._turns.add("assistant", blocks, self._said_at)
+        self._said.clear()
+        self._said_at, self._said_mark = "", None
+
+    def _call(self, part: Fields) -> Block:
+        path = part.path("functionCall")
+        known = ("id", "name", "args", "partialArgs", "willContinue")
+        call = Fields(part.get("functionCall"), path, known, self._notes)
+        for name in ("partialArgs", "willContinue"):
+            if call.get(name):
+                raise refuse(call.path(name), "send the call whole, with args")
+        name = _name(call)
+        given = call.string("id")
+        return {
+            "type": "tool_use",
+            "id": self._calls.add(given, name),
+            "name": self._names.legal(name),
+            "input": call.object("args") or {},
+        }
+
+    def _result(self, part: Fields) -> list[Block]:
+        """The tool result, and beside it what a failed call's result may not hold."""
+        path = part.path("functionResponse")
+        known = ("id", "name", "response", "parts", "willContinue", "scheduling")
+        fields = Fields(part.get("functionResponse"), path, known, self._notes)
+        for name in ("willContinue", "scheduling"):
+            if name in fields:
+                self._notes.dropped(fields.path(name), "Claude waits for the whole response")
+        name = _name(fields)
+        response = fields.object("response") or {}
+        text, failed = _outcome(response, name, fields.path("response"))
+        block: Block = {
+            "type": "tool_result",
+            "tool_use_id": self._calls.answered(fields.string("id"), name),
+        }
+        shown = [self._shown(row, at) for at, row in fields.items("parts")]
+        if shown and not failed:
+            head = [{"type": "text", "text": text}] if text.strip() else []
+            block["content"] = [*head, *shown]
+            shown.clear()
+        elif text.strip():
+            block["content"] = text
+        if failed:
+            block["is_error"] = True
+        return [block, *shown]
+
+    def _shown(self, row: Any, path: str) -> Block:
+        part = Fields(row, path, {"inlineData", "fileData", *_HINTS}, self._notes)
+        kind = "inlineData" if "inlineData" in part else "fileData"
+        if kind not in part or ("inlineData" in part and "fileData" in part):
+            raise refuse(path, "a part of a function response holds either inlineData or fileData")
+        return media(part, kind, self._notes)
+
+
+def _name(fields: Fields) -> str:
+    name = fields.string("name")
+    if not name:
+        raise refuse(fields.path("name"), "expected the name of the function")
+    return name
+
+
+def _outcome(response: dict[str, Any], name: str, path: str) -> tuple[str, bool]:
+    """What a call brought as text, and whether it failed.
+
+    Google's convention: ``output`` holds what the function returned and ``error`` why it failed, and
+    without either the whole object is the output; its SDKs write ``result`` for ``output``, and the
+    AI SDK puts ``content`` beside the function's name.
+    """
+    if len(response) == 2 and response.get("name") == name and "content" in response:
+        response = {"output": response["content"]}
+    failed = bool(response.get("error"))
+    key = "error" if failed else next((key for key in ("output", "result") if key in response), "")
+    value = response[key] if key and len(response) == 1 else response
+    if isinstance(value, str):
+        return value, failed
+    try:
+        return (wire.dumps(value).decode() if value else ""), failed
+    except RecursionError:
+        raise refuse(path, "nested too deeply") from None
+
+
+# --- images and documents -----------------------------------------------------------------------
+
+
+def media(part: Fields, kind: str, notes: Notes) -> Block:
+    """The image or document block of an ``inlineData`` or ``fileData`` member.
+
+    Raises GatewayError (400) for media that Claude does not take and for data that is not base64.
+    """
+    known = ("mimeType", "displayName", "data" if kind == "inlineData" else "fileUri")
+    fields = Fields(part.get(kind), part.path(kind), known, notes)
+    declared = (fields.string("mimeType") or "").partition(";")[0].strip().lower()
+    block = _inline(fields, declared) if kind == "inlineData" else _linked(fields, declared)
+    title = fields.string("displayName")
+    if title and block["type"] == "document":
+        block["title"] = title
+    return block
+
+
+def _inline(fields: Fields, declared: str) -> Block:
+    kind = _ALIASES.get(declared, declared)
+    data = wire.standard_base64(expect(fields.get("data"), str, fields.path("data"), "base64 text"))
+    try:
+        content = b64decode(data, validate=True)
+    except (binascii.Error, ValueError):
+        raise refuse(fields.path("data"), "expected base64 text") from None
+    if kind in IMAGES:
+        return {"type": "image", "source": {"type": "base64", "media_type": kind, "data": data}}
+    if kind == "application/pdf":
+        return {"type": "document", "source": {"type": "base64", "media_type": kind, "data": data}}
+    if kind.startswith("text/") or kind in _TEXTS:
+        return {"type": "document", "source": _plain(content, fields.path("data"))}
+    raise refuse(fields.path("mimeType"), f"{declared!r} is not carried; Claude takes {_TAKEN}")
+
+
+def _plain(content: bytes, path: str) -> dict[str, str]:
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as wrong:
+        raise refuse(path, f"text must be UTF-8, and byte {wrong.start} is not") from None
+    if not text.strip():
+        raise refuse(path, "the document holds no visible character")
+    return {"type": "text", "media_type": "text/plain", "data": text}
+
+
+def _linked(fields: Fields, declared: str) -> Block:
+    uri = expect(fields.get("fileUri"), str, fields.path("fileUri"), "a https URI")
+    scheme, host, file = _split(uri)
+    if scheme != "https" or host == "generativelanguage.googleapis.com":
+        raise refuse(
+            fields.path("fileUri"),
+            "out of Claude's reach; send a public https URI or inlineData",
+        )
+    ending = "." + file.rpartition(".")[2].lower()
+    kind = _ALIASES.get(declared, declared) or _ENDINGS.get(ending, "")
+    if kind in IMAGES or kind == "image/*":
+        return {"type": "image", "source": {"type": "url", "url": uri}}
+    if kind == "application/pdf":
+        return {"type": "document", "source": {"type": "url", "url": uri}}
+    raise refuse(
+        fields.path("mimeType"),
+        f"{declared!r} behind a URI is not carried; Claude takes {', '.join(IMAGES)} or application/pdf",
+    )
+
+
+def _split(uri: str) -> tuple[str, str, str]:
+    """Scheme, host and path of a URI, all empty where it is none."""
+    try:
+        parts = urlsplit(uri)
+        return parts.scheme.lower(), (parts.hostname or "").lower(), parts.path
+    except ValueError:
+        return "", "", ""
+
+
+def turns_of(root: Fields, names: Names, notes: Notes) -> list[Turn]:
+    """The hub's turns of ``contents``. Raises GatewayError (400) where nothing is said in it."""
+    conversation = Conversation(names, notes)
+    for path, value in root.items("contents"):
+        conversation.read(value, path)
+    turns = conversation.finish()
+    if not turns:
+        raise refuse(root.path("contents"), "expected at least one part that says something")
+    return turns
