@@ -5,6 +5,7 @@ Source of the shapes and the grammar: Anthropic's Messages API reference and its
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict, cast
@@ -37,6 +38,11 @@ class Message(TypedDict, total=False):
     usage: dict[str, Any]
 
 
+_PLAIN_NAME = re.compile(rb"event: ([a-z_]+)[\r\n]+data: \{")
+"""How nearly every frame begins; any other is read field by field."""
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
 class Event:
     """One event of a stream: its wire bytes, decoded only when somebody looks.
 
@@ -64,9 +70,9 @@ class Event:
 
     def _read_type(self) -> str:
         if self._value is None and self._wire is not None:
-            if self._wire.startswith(b"event: "):
-                line = self._wire[7 : self._wire.index(b"\n", 7)] if b"\n" in self._wire else b""
-                return line.strip().decode("utf-8", "replace")
+            plain = _PLAIN_NAME.match(self._wire)
+            if plain is not None:
+                return plain[1].decode()
             name, data = wire.fields(self._wire)
             if name or not data:
                 return name
@@ -78,6 +84,23 @@ class Event:
         if self._value is None:
             self._value = _decoded(self._wire or b"")
         return self._value
+
+    @property
+    def has_halves(self) -> bool:
+        """Whether the data may hold half a character, as an escaped surrogate."""
+        return self._wire is not None and _HALF.search(self._wire) is not None
+
+    @property
+    def unmended(self) -> dict[str, Any]:
+        """The decoded event in which lone surrogates stay as they are."""
+        if self._wire is None:
+            return self.value
+        _, data = wire.fields(self._wire)
+        try:
+            value = wire.loads_halves(data)
+        except ValueError:
+            return self.value
+        return cast("dict[str, Any]", value) if isinstance(value, dict) else self.value
 
     def __repr__(self) -> str:
         return f"Event({self.wire!r})"
@@ -141,6 +164,47 @@ def input_text(value: dict[str, Any]) -> str:
     return value.text if isinstance(value, Input) else wire.dumps(value).decode()
 
 
+class _Halves:
+    """Joins a character whose two UTF-16 halves came as escapes in two deltas.
+
+    A half at the end of a delta waits for the next one; a half that stays alone becomes U+FFFD.
+    """
+
+    def __init__(self) -> None:
+        self._held = ""
+        self._last: dict[str, Any] = {}
+
+    def joined(self, event: Event) -> list[Event]:
+        kind = event.type
+        if kind == "content_block_delta" and (self._held or event.has_halves):
+            return self._grown(event)
+        if kind == "content_block_stop" and self._held:
+            return [self._delta("\ufffd"), event]
+        return [event]
+
+    def _grown(self, event: Event) -> list[Event]:
+        value = event.unmended
+        delta = value.get("delta")
+        if not isinstance(delta, dict):
+            return [event]
+        name = next((n for n in _GROWING if isinstance(delta.get(n), str)), None)
+        if name is None:
+            return [event]
+        self._last = {**value, "delta": {**delta, name: ""}}
+        text = self._held + delta[name]
+        held = text[-1:] if "\ud800" <= text[-1:] <= "\udbff" else ""
+        whole = text.removesuffix(held).encode("utf-16-le", "surrogatepass")
+        event = self._delta(whole.decode("utf-16-le", "replace"))
+        self._held = held
+        return [event]
+
+    def _delta(self, text: str) -> Event:
+        self._held = ""
+        delta = self._last["delta"]
+        name = next(n for n in _GROWING if n in delta)
+        return Event(value={**self._last, "delta": {**delta, name: text}})
+
+
 _GROWING = ("text", "thinking", "partial_json")
 """The fields of a delta that are joined; citations are listed, and any other field replaces."""
 
@@ -157,14 +221,22 @@ class Reader:
         self.message: Message = {}
         self.state: Literal["new", "open", "block", "delta", "done", "error"] = "new"
         self._pieces: dict[str, list[str]] = {}
+        self._halves = _Halves()
 
-    def feed(self, event: Event) -> None:
-        """Take one event. Raises GatewayError (upstream_bad_response) where it is not legal."""
+    def feed(self, event: Event) -> list[Event]:
+        """Take one event and give those that it amounts to: itself, but for halves of characters.
+
+        Raises GatewayError (upstream_bad_response) where it is not legal.
+        """
+        events = self._halves.joined(event)
+        for whole in events:
+            step = _STEPS.get(whole.type)
+            if step is not None:
+                self._take(whole, *step)
+        return events
+
+    def _take(self, event: Event, allowed: tuple[str, ...], read: Any) -> None:
         kind = event.type
-        step = _STEPS.get(kind)
-        if step is None:
-            return
-        allowed, read = step
         if self.state not in allowed:
             raise broken(f"a {kind} event out of order (after {self.state})")
         try:
@@ -224,7 +296,8 @@ class Reader:
     def _settle(self, value: dict[str, Any]) -> None:
         message = cast("dict[str, Any]", self.message)
         message.update(value["delta"])
-        message["usage"].update(value.get("usage") or {})
+        told = (value.get("usage") or {}).items()
+        message["usage"].update({name: count for name, count in told if count is not None})
         extra = {k: v for k, v in value.items() if k not in ("type", "delta", "usage")}
         message.update(extra)
         self.state = "delta"
@@ -280,6 +353,8 @@ def replay(message: Message) -> Iterator[Event]:
     """The legal stream of a complete message, one delta for each growing field."""
     head: dict[str, Any] = {**message, "content": [], "stop_reason": None, "stop_sequence": None}
     head["usage"] = {**message["usage"], "output_tokens": 0}
+    if "stop_details" in head:
+        head["stop_details"] = None
     yield Event(value={"type": "message_start", "message": head})
     for index, block in enumerate(message["content"]):
         yield from _replay_block(index, block)
@@ -310,7 +385,7 @@ def _deltas(block: Block) -> Iterator[dict[str, Any]]:
     elif kind == "thinking":
         if block["thinking"]:
             yield {"type": "thinking_delta", "thinking": block["thinking"]}
-        yield {"type": "signature_delta", "signature": block["signature"]}
+        yield {"type": "signature_delta", "signature": block.get("signature", "")}
     elif kind == "compaction":
         fields = {k: v for k, v in block.items() if k in ("content", "encrypted_content")}
         yield {"type": "compaction_delta", **fields}

@@ -70,10 +70,7 @@ class Notes:
 
     def header(self, limit: int = 2000) -> str:
         """The notes as one ASCII header value of at most ``limit`` bytes."""
-        text = "; ".join(map(str, self.rows))
-        text = (
-            text.encode("ascii", "backslashreplace").decode().replace("\n", " ").replace("\r", " ")
-        )
+        text = "; ".join(map(str, self.rows)).encode("unicode_escape").decode("ascii")
         return text if len(text) <= limit else f"{text[: limit - 4]} ..."
 
 
@@ -124,12 +121,13 @@ class Body:
             self._values[name], _ = wire.loads_repaired(text)
         return self._values.get(name)
 
-    def beginning(self, name: str, size: int) -> bytes:
-        """The first ``size`` bytes of one member's JSON text; b"" if it is absent."""
+    def first(self, name: str) -> bytes:
+        """The JSON text of the first item of an array; b"" if there is none."""
         if self._wire is not None and name in self._spans and name not in self._edits:
             span = self._spans[name]
-            return self._wire[span.value : min(span.end, span.value + size)]
-        return wire.dumps(self.peek(name))[:size] if name in self else b""
+            return wire.first_item(self._wire[span.value : span.end])
+        items = self.peek(name)
+        return wire.dumps(items[0]) if isinstance(items, list) and items else b""
 
     def edit(self, name: str, value: Any) -> None:
         self._edits[name] = value
@@ -158,11 +156,11 @@ class Body:
         """The members in their order with the very bytes around them, but for the edited values."""
         kept: list[bytes] = []
         start = source.index(b"{") + 1
-        for name, span in sorted(self._spans.items(), key=lambda item: item[1].key):
+        for name, span in self._spans.rows:
             end = _blank_end(source, span.end)
             if name not in self._edits:
                 kept.append(source[start:end])
-            elif self._edits[name] is not _DROPPED:
+            elif self._edits[name] is not _DROPPED and span is self._spans[name]:
                 new = wire.dumps(self._edits[name])
                 kept.append(source[start : span.value] + new + source[span.end : end])
             start = end + 1

@@ -15,6 +15,7 @@ from isthmus.errors import GatewayError, refuse
 
 _decode = msgspec.json.Decoder().decode
 _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _KEY = re.compile(rb'\s*("(?:[^"\\]|\\.)*+")\s*:\s*')
@@ -29,13 +30,14 @@ def dumps(value: Any) -> bytes:
 
 
 def loads(text: bytes | str) -> Any:
-    """Decode JSON that a provider sent. Raises ValueError for anything that is not JSON."""
+    """Decode JSON that a provider sent; lone surrogates become U+FFFD.
+
+    Raises ValueError for anything that is not JSON.
+    """
     try:
         return _decode(text)
-    except RecursionError:
-        raise ValueError("JSON is nested too deeply") from None
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        return _loads_slowly(text, error)
+    except _REFUSALS as error:
+        return _repaired_or_refused(text, error)
 
 
 def loads_repaired(text: bytes) -> tuple[Any, bool]:
@@ -45,30 +47,36 @@ def loads_repaired(text: bytes) -> tuple[Any, bool]:
     """
     try:
         return _decode(text), False
-    except RecursionError:
-        raise refuse("", "the body is nested too deeply to be read") from None
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except _REFUSALS as error:
         try:
-            value = _loads_slowly(text, error)
+            return _repaired_or_refused(text, error), True
         except ValueError as wrong:
             raise refuse("", f"the body is not valid JSON: {wrong}") from None
-    return value, True
 
 
-def _loads_slowly(text: bytes | str, error: Exception) -> Any:
+def _repaired_or_refused(text: bytes | str, error: Exception) -> Any:
     """What msgspec refuses though JSON allows it (escaped lone surrogates), mended; else ValueError."""
     try:
+        value = loads_halves(text)
+        mended = _repaired(value)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if isinstance(error, RecursionError) or mended == value:
+        raise ValueError(f"it cannot be read: {error}")
+    return mended
+
+
+def loads_halves(text: bytes | str) -> Any:
+    """Decode JSON whose strings may hold lone surrogates, and keep them. Raises ValueError."""
+    try:
         source = text.decode() if isinstance(text, bytes) else text
-        value = json.loads(source, parse_constant=_no_constant, parse_float=_finite)
+        return json.loads(source, parse_constant=_no_constant, parse_float=_finite)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     except UnicodeDecodeError as wrong:
         raise ValueError(f"byte {wrong.start} is not UTF-8") from None
     except json.JSONDecodeError as wrong:
         raise ValueError(f"{wrong.msg} (line {wrong.lineno}, column {wrong.colno})") from None
-    if not _has_lone_surrogate(value):
-        raise ValueError(str(error))
-    return _repaired(value)
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -82,20 +90,21 @@ def _finite(digits: str) -> float:
     return value
 
 
-def _has_lone_surrogate(value: Any) -> bool:
-    if isinstance(value, str):
-        return _LONE_SURROGATE.search(value) is not None
-    if isinstance(value, dict):
-        return any(_has_lone_surrogate(k) or _has_lone_surrogate(v) for k, v in value.items())  # pyright: ignore
-    return isinstance(value, list) and any(map(_has_lone_surrogate, value))  # pyright: ignore
-
-
 def _repaired(value: Any) -> Any:
     if isinstance(value, str):
         return _LONE_SURROGATE.sub("\ufffd", value)
     if isinstance(value, dict):
         return {_repaired(k): _repaired(v) for k, v in value.items()}  # pyright: ignore
     return [_repaired(item) for item in value] if isinstance(value, list) else value  # pyright: ignore
+
+
+def first_item(text: bytes) -> bytes:
+    """The text of the first item of a JSON array; b"" for anything else."""
+    try:
+        items = _decode_items(text)
+    except _REFUSALS:
+        return b""
+    return bytes(items[0]) if items else b""
 
 
 class Span(NamedTuple):
@@ -107,11 +116,21 @@ class Span(NamedTuple):
 
 
 class Members(dict[str, Span]):
-    """The top-level members of a JSON object in their order; ``repeated`` names those that stand twice."""
+    """The top-level members of a JSON object, of a repeated one the last.
+
+    ``rows`` has them all in their order; ``repeated`` names those that stand there twice.
+    """
 
     def __init__(self) -> None:
         super().__init__()
+        self.rows: list[tuple[str, Span]] = []
         self.repeated: set[str] = set()
+
+    def add(self, name: str, span: Span) -> None:
+        if name in self:
+            self.repeated.add(name)
+        self[name] = span
+        self.rows.append((name, span))
 
 
 def members(body: bytes) -> Members:
@@ -138,7 +157,7 @@ def _walk(body: bytes, values: Mapping[str, msgspec.Raw]) -> Members | None:
         after = _AFTER.match(body, end)
         if name in found or after is None or body[key.end() : end] != value:
             return None
-        found[name] = Span(key.start(1), key.end(), end)
+        found.add(name, Span(key.start(1), key.end(), end))
         position = after.end()
     return found if len(found) == len(values) else None
 
@@ -150,16 +169,27 @@ def _members_slowly(body: bytes) -> Members:
         raise refuse("", f"the body must be a JSON object, not {kind_of(value)}")
     text, scan = body.decode(), json.JSONDecoder().raw_decode
     found = Members()
-    position = _past(text, text.index("{") + 1)
+    position, counted = _past(text, text.index("{") + 1), _Counter(text)
     while text[position] != "}":
         name, after = scan(text, position)
         start = _past(text, after)
         _, end = scan(text, start)
-        if name in found:
-            found.repeated.add(name)
-        found[name] = Span(_bytes(text, position), _bytes(text, start), _bytes(text, end))
+        found.add(_repaired(name), Span(*map(counted.bytes_before, (position, start, end))))
         position = _past(text, end)
     return found
+
+
+class _Counter:
+    """Byte offsets of growing character offsets, in one pass over the text."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._characters = self._bytes = 0
+
+    def bytes_before(self, position: int) -> int:
+        self._bytes += len(self._text[self._characters : position].encode())
+        self._characters = position
+        return self._bytes
 
 
 def _past(text: str, position: int) -> int:
@@ -167,10 +197,6 @@ def _past(text: str, position: int) -> int:
     while text[position] in " \t\r\n,:":
         position += 1
     return position
-
-
-def _bytes(text: str, position: int) -> int:
-    return len(text[:position].encode())
 
 
 _NAMES = {str: "a string", dict: "an object", list: "an array", bool: "a boolean", int: "a number"}

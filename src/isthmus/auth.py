@@ -1,0 +1,81 @@
+"""Who may use the gateway: client keys, and on an open loopback no web page."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import re
+from collections.abc import Iterable
+from urllib.parse import parse_qs
+
+from isthmus.errors import GatewayError
+from isthmus.request import HttpRequest
+
+_HEADERS = ("x-api-key", "x-goog-api-key", "api-key")
+_HOST = re.compile(r"(?P<name>[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
+
+
+class Door:
+    """Decides on each request by its headers, before a byte of its body is read."""
+
+    def __init__(self, keys: Iterable[str], host: str) -> None:
+        self._digests = [hashlib.sha256(key.encode()).digest() for key in keys]
+        self._names = {"localhost", host.lower()}
+
+    def admit(self, http: HttpRequest) -> None:
+        """Raises GatewayError: 400 for a Host that is none, 401 for a missing or wrong key, 403 for
+        a web page at an open gateway.
+        """
+        name = host_name(http)
+        if not self._digests:
+            self._keep_pages_out(name, http)
+            return
+        presented = credentials(http)
+        if len(presented) > 1:
+            raise GatewayError("invalid_request", "the request carries several different keys")
+        for key in presented:
+            digest = hashlib.sha256(key.encode()).digest()
+            same = [hmac.compare_digest(digest, known) for known in self._digests]
+            if any(same):  # all were compared: the time tells nothing
+                return
+        problem = "the key is not known here" if presented else "a key is required"
+        raise GatewayError("authentication", f"{problem}: present a key of this gateway")
+
+    def _keep_pages_out(self, name: str, http: HttpRequest) -> None:
+        """A page in a browser of this machine reaches loopback too, by a name of its own or openly."""
+        if name not in self._names and not _is_loopback(name):
+            raise GatewayError(
+                "permission", f"host {name!r} is not this gateway: without keys only loopback is"
+            )
+        origin = http.header("origin")
+        if origin is not None and origin != f"http://{http.header('host')}":
+            raise GatewayError("permission", "requests of web pages are refused")
+
+
+def host_name(http: HttpRequest) -> str:
+    """The name in the one Host header (RFC 9112, section 3.2). Raises GatewayError (400)."""
+    hosts = [value for name, value in http.headers if name == "host"]
+    match = _HOST.fullmatch(hosts[0]) if len(hosts) == 1 else None
+    if match is None:
+        raise GatewayError("invalid_request", "the Host header is missing, repeated or malformed")
+    return match["name"].strip("[]").lower()
+
+
+def credentials(http: HttpRequest) -> set[str]:
+    """All keys that a request presents, wherever its dialect puts them."""
+    found = {value for name, value in http.headers if name in _HEADERS}
+    for name, value in http.headers:
+        scheme, _, token = value.partition(" ")
+        if name == "authorization" and scheme.lower() == "bearer":
+            found.add(token.strip())
+    if "key=" in http.query:
+        found.update(parse_qs(http.query).get("key", []))
+    return found - {""}
+
+
+def _is_loopback(name: str) -> bool:
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False

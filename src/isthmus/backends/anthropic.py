@@ -1,0 +1,215 @@
+"""The Anthropic backend: Messages requests for Anthropic's API and whatever speaks it.
+
+Source: Anthropic's API reference (Messages, errors, streaming, versions and beta headers).
+"""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qsl, urlencode
+
+from isthmus import wire
+from isthmus.adapt import adapt
+from isthmus.errors import GatewayError
+from isthmus.messages import Event, cut_off, provider_error
+from isthmus.profiles import profile
+from isthmus.request import Body, Headers, HttpRequest, Notes, Request, Target
+from isthmus.routing import selector
+
+DIALECT = "anthropic"
+PATHS = {"messages": "/v1/messages", "count_tokens": "/v1/messages/count_tokens"}
+
+TRANSLATED_VERSION = "2023-06-01"
+"""The API version of bodies that the gateway builds: it still takes sampling on the models that do."""
+
+_NOT_COUNTED = (
+    "max_tokens",
+    "stream",
+    "metadata",
+    "stop_sequences",
+    "service_tier",
+    "temperature",
+    "top_p",
+    "top_k",
+)
+"""Members of a Messages body that count_tokens does not know."""
+
+_KEPT_BACK = frozenset(
+    "authorization x-api-key x-goog-api-key api-key cookie proxy-authorization proxy-connection "
+    "connection keep-alive te trailer transfer-encoding upgrade host content-length content-type "
+    "content-encoding accept-encoding expect origin referer forwarded via x-real-ip".split()
+)
+_KEPT_BACK_PREFIXES = ("x-forwarded-", "x-isthmus-", "sec-", "access-control-", "cf-")
+"""Headers that are the connection's, the gateway's or a credential: all others are the provider's."""
+
+_PASSED = ("request-id", "retry-after", "retry-after-ms", "x-should-retry")
+_PASSED_PREFIXES = ("anthropic-ratelimit-", "anthropic-priority-", "anthropic-fast-")
+
+
+def encode(request: Request, target: Target, notes: Notes) -> HttpRequest:
+    """The request for one attempt: a Claude client's own bytes, with only what must be edited."""
+    body = request.body.copy()
+    native = request.dialect == DIALECT
+    if body.peek("model") != target.model:
+        body.edit("model", target.model)
+    selector.apply(target.parameters, body)
+    if not native and request.operation == "messages":
+        body.edit("stream", True)
+    if not native or target.changed:
+        _fit(body, request, target, notes)
+    return HttpRequest(
+        method="POST",
+        path=PATHS[request.operation],
+        query=_without_key(request.query) if native else "",
+        headers=(*_headers(request, native), ("x-api-key", request.key)),
+        body=body.wire(),
+    )
+
+
+def _fit(body: Body, request: Request, target: Target, notes: Notes) -> None:
+    """Make the body one that the target's model takes."""
+    adapt(body, profile(target.model), notes)
+    if request.operation == "count_tokens":
+        for name in _NOT_COUNTED:
+            body.drop(name)
+
+
+def _headers(request: Request, native: bool) -> Headers:
+    own = (("content-type", "application/json"), ("accept-encoding", "identity"))
+    if native:
+        listed = {
+            t.strip().lower() for k, v in request.headers if k == "connection" for t in v.split(",")
+        }
+        return (*(row for row in request.headers if _passes(row[0]) and row[0] not in listed), *own)
+    betas = tuple(row for row in request.headers if row[0] == "anthropic-beta")
+    return (("anthropic-version", TRANSLATED_VERSION), *betas, *own)
+
+
+def _passes(name: str) -> bool:
+    return name not in _KEPT_BACK and not name.startswith(_KEPT_BACK_PREFIXES)
+
+
+def _without_key(query: str) -> str:
+    """The query without ``key=``, where a client may have put the gateway's own key."""
+    if "key=" not in query:
+        return query
+    return urlencode([p for p in parse_qsl(query, keep_blank_values=True) if p[0] != "key"])
+
+
+class _Decoder:
+    """Cuts the stream into events and sees that it ends as it should."""
+
+    def __init__(self) -> None:
+        self._frames = wire.Frames()
+        self._begun = False
+        self.ended = False
+        self.failure: GatewayError | None = None
+
+    def feed(self, data: bytes) -> list[Event]:
+        events: list[Event] = []
+        try:
+            for frame in self._frames.feed(data):
+                if self.ended or self.failure:
+                    break
+                event = Event(frame)
+                self._follow(event)
+                events.append(event)
+        except GatewayError as error:
+            self.failure = error
+        return events
+
+    def _follow(self, event: Event) -> None:
+        kind = event.type
+        if not _is_sound(event):
+            raise _not_a_stream(event.wire)
+        if kind in ("message_stop", "error"):
+            self.ended = True
+        if not self._begun and kind not in ("", "ping", "error"):
+            if kind != "message_start" or not isinstance(event.value.get("message"), dict):
+                raise _not_a_stream(event.wire)
+            self._begun = True
+
+    def finish(self) -> None:
+        if not self.ended:
+            raise (
+                cut_off()
+                if self._begun or not self._frames.rest
+                else _not_a_stream(self._frames.rest)
+            )
+
+
+def _is_sound(event: Event) -> bool:
+    """Whether a frame holds what its kind must, without decoding it: UTF-8, and an object as data."""
+    frame = event.wire
+    if not frame.isascii():
+        try:
+            frame.decode()
+        except UnicodeDecodeError:
+            return False
+    if event.type:
+        return b"\ndata: {" in frame or bool(event.value)
+    return not frame.strip() or frame.startswith((b":", b"id:", b"retry:"))
+
+
+def _not_a_stream(data: bytes) -> GatewayError:
+    return GatewayError(
+        "upstream_bad_response",
+        f"the provider sent something other than a Messages stream: {quoted(data)}",
+        source="upstream",
+    )
+
+
+def quoted(data: bytes, limit: int = 200) -> str:
+    """At most ``limit`` bytes of a foreign body, fit to be shown."""
+    return ascii(data[:limit].decode("utf-8", "replace"))
+
+
+def decoder(request: Request) -> _Decoder:
+    return _Decoder()
+
+
+_BY_STATUS = {
+    400: "invalid_request",
+    402: "billing",
+    404: "not_found",
+    408: "timeout",
+    409: "conflict",
+    413: "too_large",
+    422: "invalid_request",
+    429: "rate_limit",
+    503: "unavailable",
+    504: "timeout",
+    529: "overloaded",
+}
+
+
+def decode_error(status: int, headers: Headers, body: bytes) -> GatewayError:
+    """Read an error answer. 401 and 403 speak of the gateway's key, which is no fault of the client."""
+    try:
+        value = wire.loads(body)
+    except ValueError:
+        value = None
+    envelope = isinstance(value, dict) and isinstance(value.get("error"), dict)  # pyright: ignore
+    if envelope:
+        error = provider_error(value)
+    else:
+        kind = _BY_STATUS.get(status, "upstream_bad_response")
+        text = f"the provider answered {status} with {quoted(body)}" if body else f"HTTP {status}"
+        error = GatewayError(kind, text, source="upstream")
+    error.headers = passed_headers(headers)
+    error.retry_after = _seconds(dict(headers).get("retry-after"))
+    if status in (401, 403):
+        error.kind = "upstream_refused_key"
+        return error
+    if status >= 400:
+        error.status = status
+        error.body = body if envelope else None
+    return error
+
+
+def _seconds(text: str | None) -> float | None:
+    return float(text) if text and text.isascii() and text.isdigit() else None
+
+
+def passed_headers(headers: Headers) -> Headers:
+    """The answer headers that a client may see: request id, rate limits, retry hints."""
+    return tuple(row for row in headers if row[0] in _PASSED or row[0].startswith(_PASSED_PREFIXES))

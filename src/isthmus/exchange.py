@@ -1,0 +1,262 @@
+"""One exchange: from the head of a client's request to the last byte of its answer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from typing import Any, Protocol, cast
+
+import structlog
+
+from isthmus import messages, wire
+from isthmus.errors import GatewayError
+from isthmus.frontends import Encoder, Frontend, Match
+from isthmus.gateway import Gateway
+from isthmus.messages import Event, Reader
+from isthmus.pipeline import Answer
+from isthmus.request import Headers, HttpRequest, Request
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+PROBES = ("/", "/api/hello")
+"""Paths that Claude Code asks with HEAD before its first request."""
+JSON = "application/json"
+RETRY_HEADERS = ("retry-after", "retry-after-ms", "x-should-retry")
+
+_log = structlog.get_logger("isthmus")
+
+
+class ClientGone(Exception):
+    """The client closed the connection: nobody is left to be answered."""
+
+
+class Host(Protocol):
+    """What an exchange needs of the application that it runs in."""
+
+    gateway: Gateway
+
+    def admit(self, http: HttpRequest) -> None: ...
+
+    def match(self, http: HttpRequest) -> tuple[Frontend, Match | GatewayError]: ...
+
+    async def body(self, http: HttpRequest, receive: Receive) -> bytes: ...
+
+
+class Exchange:
+    """Answers one request. The head goes out once, and each byte is written at most once."""
+
+    def __init__(self, host: Host, scope: Scope, receive: Receive, send: Send) -> None:
+        self._host = host
+        self._receive = receive
+        self._send = send
+        self._id = secrets.token_hex(12)
+        self._http = _http_request(scope)
+        self._frontend: Frontend = cast("Frontend", None)
+        self._encoder: Encoder | None = None
+        self._begun = False
+        self._streaming = False
+
+    async def run(self) -> None:
+        """Serve the request to its end. Nothing is raised but the cancellation of the server."""
+        self._frontend, match = self._host.match(self._http)
+        try:
+            await self._serve(match)
+        except GatewayError as error:
+            await self._fail(error)
+        except ClientGone:
+            return
+        except Exception:
+            _log.exception("internal error", exchange=self._id)
+            await self._fail(GatewayError("internal", "an error of the gateway itself"))
+
+    async def _serve(self, match: Match | GatewayError) -> None:
+        gateway = self._host.gateway
+        self._host.admit(self._http)
+        if self._http.method == "HEAD" and self._http.path in PROBES:
+            await self._whole(200, (), b"")
+            return
+        if isinstance(match, GatewayError):
+            raise match
+        operation = match.route.operation
+        if operation == "models":
+            body = self._frontend.encode_models(gateway.catalog.models(), self._http)
+            await self._whole(200, (), body)
+        elif operation == "model":
+            model = gateway.catalog.model(match.parts["model"])
+            await self._whole(200, (), self._frontend.encode_model(model))
+        else:
+            body = await self._host.body(self._http, self._receive)
+            await self._answered(match, body)
+
+    async def _answered(self, match: Match, body: bytes) -> None:
+        """Have the request answered, and give it up at the moment its client leaves."""
+        http = HttpRequest(
+            self._http.method,
+            self._http.path,
+            self._http.query,
+            self._http.headers,
+            body,
+            int(time.time()),
+        )
+        request = self._frontend.decode(http, match)
+        task = asyncio.current_task()
+        assert task is not None
+        left = asyncio.create_task(self._wait_until_gone(task))
+        try:
+            await self._relay(request, await self._host.gateway.answer(request))
+        except asyncio.CancelledError:
+            if left.done() and not left.cancelled():
+                task.uncancel()
+                raise ClientGone from None
+            raise
+        finally:
+            left.cancel()
+
+    async def _wait_until_gone(self, task: asyncio.Task[Any]) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        task.cancel()
+
+    async def _relay(self, request: Request, answer: Answer) -> None:
+        try:
+            if answer.events is None:
+                await self._relay_whole(request, answer)
+            elif request.stream:
+                await self._relay_stream(request, answer, answer.events)
+            else:
+                message = await _collected(answer.events)
+                body = self._frontend.encode_message(request, message)
+                await self._whole(200, self._headers(answer), body)
+        finally:
+            answer.close()
+
+    async def _relay_whole(self, request: Request, answer: Answer) -> None:
+        body = answer.whole or b""
+        if request.operation == "count_tokens" and self._frontend.DIALECT != "anthropic":
+            body = self._frontend.encode_count(request, _counted(body))
+        await self._whole(answer.status, self._headers(answer), body)
+
+    async def _relay_stream(
+        self, request: Request, answer: Answer, batches: AsyncIterator[list[Event]]
+    ) -> None:
+        encoder = self._encoder = self._frontend.encoder(request)
+        native = self._frontend.DIALECT == "anthropic"
+        reader = Reader()
+        streaming = (
+            ("content-type", encoder.content_type),
+            ("cache-control", "no-cache"),
+            ("x-accel-buffering", "no"),
+        )
+        await self._head(200, (*streaming, *self._headers(answer)))
+        self._streaming = True
+        async for batch in batches:
+            if not batch:
+                await self._more(encoder.keep_alive())
+                continue
+            if native:
+                data, error = b"".join(event.wire for event in batch), None
+            else:
+                data, error = _encoded(batch, reader, encoder)
+            if data:
+                await self._more(data)
+            if error is not None:
+                raise error
+        if not native:
+            reader.finish()
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def _headers(self, answer: Answer) -> Headers:
+        notes = answer.notes.header()
+        target = f"{answer.target.backend}:{answer.target.model}"
+        return (
+            *answer.headers,
+            ("x-isthmus-target", target.encode("ascii", "replace").decode()),
+            *((("x-isthmus-notes", notes),) if notes else ()),
+        )
+
+    # --- writing --------------------------------------------------------------------------------
+
+    async def _fail(self, error: GatewayError) -> None:
+        """Tell the client, by status and body, or within the stream where that has begun."""
+        if self._streaming:
+            await self._end_stream(error)
+        if self._begun:
+            return
+        dialect = self._frontend.DIALECT
+        headers = error.headers if dialect == "anthropic" else _retry_headers(error)
+        if error.retry_after is not None and not any(k == "retry-after" for k, _ in headers):
+            headers = (*headers, ("retry-after", str(int(error.retry_after))))
+        body = self._frontend.encode_error(error, f"req_{self._id}")
+        await self._whole(error.status_for(dialect), headers, body)
+
+    async def _end_stream(self, error: GatewayError) -> None:
+        data = self._encoder.fail(error) if self._encoder else b""
+        await self._send({"type": "http.response.body", "body": data, "more_body": False})
+
+    async def _whole(self, status: int, headers: Headers, body: bytes) -> None:
+        fields = (("content-type", JSON), ("content-length", str(len(body))), *headers)
+        await self._head(status, fields)
+        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+
+    async def _head(self, status: int, headers: Headers) -> None:
+        self._begun = True
+        own = (("x-isthmus-exchange", self._id),)
+        if not any(key == "request-id" for key, _ in headers):
+            own = (*own, ("request-id", f"req_{self._id}"))
+        rows = [(k.encode("latin-1"), v.encode("latin-1")) for k, v in (*headers, *own)]
+        await self._send({"type": "http.response.start", "status": status, "headers": rows})
+
+    async def _more(self, data: bytes) -> None:
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+
+def _http_request(scope: Scope) -> HttpRequest:
+    headers = tuple(
+        (name.decode("latin-1").lower(), value.decode("latin-1"))
+        for name, value in scope["headers"]
+    )
+    path = scope.get("raw_path") or scope["path"].encode()
+    query = scope["query_string"].decode("latin-1")
+    return HttpRequest(scope["method"], path.decode("latin-1"), query, headers)
+
+
+async def _collected(batches: AsyncIterator[list[Event]]) -> messages.Message:
+    """Join a stream for a client that wants none. Raises what an ``error`` event says."""
+    reader = Reader()
+    async for batch in batches:
+        for event in batch:
+            reader.feed(event)
+            if reader.state == "error":
+                raise messages.stream_error(event)
+    return reader.finish()
+
+
+def _encoded(
+    batch: list[Event], reader: Reader, encoder: Encoder
+) -> tuple[bytes, GatewayError | None]:
+    """The client's bytes for one batch, up to the first event that is illegal or reports an error."""
+    data: list[bytes] = []
+    try:
+        for event in batch:
+            whole = reader.feed(event)
+            if reader.state == "error":
+                return b"".join(data), messages.stream_error(event)
+            data += map(encoder.feed, whole)
+    except GatewayError as error:
+        return b"".join(data), error
+    return b"".join(data), None
+
+
+def _counted(body: bytes) -> int:
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        return int(wire.loads(body)["input_tokens"])
+    raise messages.broken("no token count")
+
+
+def _retry_headers(error: GatewayError) -> Headers:
+    return tuple(row for row in error.headers if row[0] in (*RETRY_HEADERS, "request-id"))

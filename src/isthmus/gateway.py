@@ -1,0 +1,221 @@
+"""Answers requests: chooses the target, runs the steps, and makes the attempt."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+
+from isthmus import messages, wire
+from isthmus.backends import Backend, Decoder
+from isthmus.catalog import Catalog
+from isthmus.config import Config
+from isthmus.dialects import BACKENDS
+from isthmus.errors import GatewayError
+from isthmus.messages import Event
+from isthmus.pipeline import Answer, Call, compose
+from isthmus.request import HttpRequest, Request, Target
+from isthmus.routing import selector
+from isthmus.simulator import Options, Simulator
+from isthmus.steps.key import choose_key
+from isthmus.upstream import Deadlines, Origin, Response, Upstream
+
+ERROR_LIMIT = 1024 * 1024
+WHOLE_LIMIT = 128 * 1024 * 1024
+"""Bytes of an error body, and of an answer that is not streamed."""
+SIMULATOR_KEY = "simulated"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A configured backend, ready to be used."""
+
+    name: str
+    dialect: Backend
+    origin: Origin
+
+
+class Gateway:
+    """The configured backends and the pipeline over them. ``start`` it in the loop that uses it."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self._upstream = Upstream()
+        self._accounts: dict[str, Account] = {}
+        self._simulators: list[Simulator] = []
+        keys = {name: row.keys or (SIMULATOR_KEY,) for name, row in config.backends.items()}
+        self._call: Call = compose([choose_key(keys)], self._attempt)
+        self.catalog = Catalog(config, self._list_models)
+        times = config.timeouts
+        self._deadlines = {
+            stream: Deadlines(times.connect, times.first_event, times.idle, total)
+            for stream, total in ((True, times.stream_total), (False, times.total))
+        }
+        self._keys = keys
+
+    async def start(self) -> None:
+        """Open what the backends need. Raises OSError when a simulator cannot be bound."""
+        for name, row in self.config.backends.items():
+            base_url = row.base_url
+            if row.type == "simulator":
+                simulator = Simulator(Options())
+                await simulator.start()
+                self._simulators.append(simulator)
+                base_url = simulator.url
+            self._accounts[name] = Account(name, BACKENDS[row.type], Origin.of(base_url or ""))
+        self.catalog.start()
+
+    async def stop(self) -> None:
+        await self.catalog.stop()
+        self._upstream.close()
+        for simulator in self._simulators:
+            await simulator.stop()
+
+    async def answer(self, request: Request) -> Answer:
+        """Have a request answered. Raises GatewayError with the reason where that fails.
+
+        The caller closes the answer, at any moment.
+        """
+        return await self._call(replace(request, target=self._target(request)))
+
+    def _target(self, request: Request) -> Target:
+        forced = self.config.force_model
+        parsed = selector.parse(forced or request.model, self.config.backends)
+        backend = parsed.backend or self.config.default_backend or next(iter(self._accounts))
+        changed = bool(parsed.parameters) or (forced is not None and parsed.model != request.model)
+        return Target(backend, parsed.model, parsed.parameters, changed)
+
+    async def _attempt(self, request: Request) -> Answer:
+        target = request.target
+        assert target is not None
+        account = self._accounts[target.backend]
+        notes = replace(request.notes, rows=list(request.notes.rows))
+        http = account.dialect.encode(request, target, notes)
+        deadlines = self._deadlines[_streams(request, account)]
+        response = await self._upstream.send(account.origin, http, deadlines)
+        try:
+            answer = Answer(
+                response.status,
+                account.dialect.passed_headers(response.headers),
+                target,
+                response.close,
+                notes=notes,
+            )
+            await self._fill(answer, response, request, account)
+        except BaseException:
+            response.close()
+            raise
+        return answer
+
+    async def _fill(
+        self, answer: Answer, response: Response, request: Request, account: Account
+    ) -> None:
+        """Give the answer its events or its whole body, once it is certain that there is one."""
+        if not 200 <= response.status < 300:
+            raise await _refusal(response, account)
+        if response.header("content-encoding") not in ("", "identity"):
+            raise messages.broken("a compressed answer, which was not asked for")
+        if not _streams(request, account):
+            answer.whole = await response.read(WHOLE_LIMIT)
+            if not answer.whole.lstrip().startswith(b"{"):
+                raise messages.broken(f"no JSON object: {answer.whole[:200]!r}")
+            return
+        if not response.header("content-type").startswith("text/event-stream"):
+            raise await _not_streamed(response)
+        tick = self.config.timeouts.keepalive
+        batches = _batches(response, account.dialect.decoder(request), tick)
+        first = await _first(batches)
+        answer.events = _rejoined(first, batches)
+
+    async def _list_models(self, name: str) -> list[dict[str, object]]:
+        """Ask one backend for its models. Raises GatewayError where it does not say."""
+        account = self._accounts[name]
+        headers = (("anthropic-version", "2023-06-01"), ("x-api-key", self._keys[name][0]))
+        http = HttpRequest("GET", "/v1/models", "limit=1000", headers)
+        response = await self._upstream.send(account.origin, http, Deadlines(5, 10, 10, 10))
+        try:
+            body = await response.read(ERROR_LIMIT * 4)
+        finally:
+            response.close()
+        try:
+            rows = wire.loads(body)["data"]
+            return [row for row in rows if isinstance(row["id"], str)]
+        except (ValueError, KeyError, TypeError) as error:
+            raise messages.broken("no list of models") from error
+
+
+def _streams(request: Request, account: Account) -> bool:
+    """Whether the provider is asked for a stream: always, unless a client of its own dialect is not."""
+    if request.operation == "count_tokens":
+        return False
+    return request.stream or request.dialect != account.dialect.DIALECT
+
+
+async def _refusal(response: Response, account: Account) -> GatewayError:
+    """What a non-2xx answer says; a redirect is not followed, a refused key is no fault of the client."""
+    body = await response.read(ERROR_LIMIT)
+    response.close()
+    error = account.dialect.decode_error(response.status, response.headers, body)
+    if response.status < 400:
+        error.message = (
+            f"backend {account.name!r} answered {response.status}, which is not followed"
+        )
+    elif error.kind == "upstream_refused_key":
+        error.message = (
+            f"backend {account.name!r} refused the gateway's own key ({response.status})"
+        )
+    return error
+
+
+async def _not_streamed(response: Response) -> GatewayError:
+    """What a 2xx without a stream means: an error in disguise, or no provider at all."""
+    body = await response.read(ERROR_LIMIT)
+    try:
+        value = wire.loads(body)
+    except ValueError:
+        value = None
+    if isinstance(value, dict) and value.get("type") == "error":  # pyright: ignore
+        return messages.provider_error(value)
+    return messages.broken(f"no stream but {response.header('content-type')!r}: {body[:200]!r}")
+
+
+async def _batches(response: Response, decoder: Decoder, tick: float) -> AsyncIterator[list[Event]]:
+    """The events of each read; an empty batch for each ``tick`` seconds of silence."""
+    async for data in response.chunks(tick):
+        if not data:
+            yield []
+            continue
+        events = decoder.feed(data)
+        if events:
+            yield events
+        if decoder.failure is not None:
+            raise decoder.failure
+        if decoder.ended:
+            response.close(linger=True)
+            return
+    decoder.finish()
+
+
+async def _first(batches: AsyncIterator[list[Event]]) -> list[Event]:
+    """All events up to the start of the message and what came with it.
+
+    Raises what an ``error`` event before any content says: the head has not gone out yet.
+    """
+    events: list[Event] = []
+    async for batch in batches:
+        events += batch
+        for event in batch:
+            if event.type == "content_block_start":
+                return events
+            if event.type == "error":
+                raise messages.stream_error(event)
+        if any(event.type == "message_start" for event in batch):
+            return events
+    return events
+
+
+async def _rejoined(
+    first: list[Event], rest: AsyncIterator[list[Event]]
+) -> AsyncIterator[list[Event]]:
+    yield first
+    async for batch in rest:
+        yield batch

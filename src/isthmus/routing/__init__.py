@@ -1,0 +1,1 @@
+"""Where a request goes: the selector that a client puts in ``model``, and what it may say."""

@@ -1,0 +1,146 @@
+"""Hosts the application: binds the ports, serves until a signal comes, lets streams finish."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import uvicorn
+
+from isthmus.application import DEDICATED, MAIN, Application
+from isthmus.config import Config
+from isthmus.gateway import Gateway
+
+DRAIN_SECONDS = 30
+"""How long running exchanges may go on after a signal; a second signal ends them at once."""
+KEEP_ALIVE_SECONDS = 75
+BACKLOG = 2048
+
+Ready = Callable[[Mapping[str, int]], None]
+
+
+def run(config: Config, ready: Ready) -> None:
+    """Serve until SIGINT or SIGTERM.
+
+    Once everything is bound ``ready`` is told the ports by name: ``main``, and ``anthropic`` where
+    there is a dedicated one. Raises OSError when a port cannot be bound; nothing is bound then.
+    """
+    if sys.platform == "win32":
+        asyncio.run(serve(config, ready))
+        return
+    import uvloop
+
+    uvloop.run(serve(config, ready))
+
+
+async def serve(config: Config, ready: Ready) -> None:
+    """The same in a running loop; ends when it is cancelled or signalled."""
+    gateway = Gateway(config)
+    ports = {"main": config.port}
+    if config.anthropic_port is not None:
+        ports["anthropic"] = config.anthropic_port
+    with contextlib.ExitStack() as stack:
+        sockets = {
+            name: stack.enter_context(bound(config.host, port)) for name, port in ports.items()
+        }
+        await gateway.start()
+        try:
+            servers = {name: _Server(gateway, name) for name in ports}
+            with _signals(list(servers.values())):
+                tasks = [
+                    asyncio.create_task(server.serve(sockets=[sockets[name]]))
+                    for name, server in servers.items()
+                ]
+                for server in servers.values():
+                    await server.accepting.wait()
+                ready({name: listener.getsockname()[1] for name, listener in sockets.items()})
+                await _all_ended(tasks, list(servers.values()))
+        finally:
+            await gateway.stop()
+
+
+async def _all_ended(tasks: Sequence[asyncio.Task[None]], servers: Sequence[_Server]) -> None:
+    """Wait for the servers; where we are cancelled they close at once, and we wait for that."""
+    try:
+        await asyncio.wait(tasks)
+    except asyncio.CancelledError:
+        for server in servers:
+            server.should_exit = server.force_exit = True
+        await asyncio.wait(tasks)
+        raise
+    for task in tasks:
+        task.result()
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises OSError naming the address when it cannot be had."""
+    info = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, kind, protocol, _, address = info[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+        listener.setblocking(False)
+    except OSError as error:
+        listener.close()
+        error.filename = f"{host}:{port}"
+        raise
+    return listener
+
+
+class _Server(uvicorn.Server):
+    """One port's server. It leaves the signals to us: there may be two of them."""
+
+    def __init__(self, gateway: Gateway, port: str) -> None:
+        application = Application(gateway, DEDICATED if port == "anthropic" else MAIN)
+        super().__init__(
+            uvicorn.Config(
+                application,
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                backlog=BACKLOG,
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=DRAIN_SECONDS,
+            )
+        )
+        self.accepting = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.accepting.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@contextlib.contextmanager
+def _signals(servers: Sequence[_Server]) -> Iterator[None]:
+    """The first SIGINT or SIGTERM lets running exchanges finish, a second one ends them."""
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        for server in servers:
+            server.force_exit = server.should_exit
+            server.should_exit = True
+
+    # Another thread than the main one, as in tests, may not handle signals.
+    refusals = (NotImplementedError, ValueError, RuntimeError)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(*refusals):
+            loop.add_signal_handler(number, stop)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with contextlib.suppress(*refusals):
+                loop.remove_signal_handler(number)

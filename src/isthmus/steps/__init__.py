@@ -1,0 +1,1 @@
+"""The steps between a request and its answer, one file each; ``isthmus.gateway`` puts them in order."""

@@ -1,0 +1,28 @@
+"""Fixtures that several test files share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.harness import World
+
+
+@pytest.fixture(scope="session")
+def shared_world() -> Iterator[World]:
+    """One gateway over one simulator for all tests that change no settings."""
+    from tests.harness import World
+
+    world = World()
+    yield world
+    world.close()
+
+
+@pytest.fixture
+def world(shared_world: World) -> World:
+    """The shared gateway, its simulator forgetful of what came before."""
+    shared_world.simulator.reset()
+    return shared_world
