@@ -389,6 +389,24 @@ def test_lone_surrogates_pass_on_the_native_lane(world: World) -> None:
     assert world.received()[-1].body == raw
 
 
+def test_notes_name_the_clients_own_fields(world: World) -> None:
+    body = {
+        "model": "claude-opus-5-5",
+        "messages": [{"role": "user", "content": "hi"}],
+        "temperature": 0.3,
+        "stop": [" ", "END"],
+        "reasoning_effort": "high",
+    }
+    notes = world.post(CHAT, body).headers["x-isthmus-notes"]
+    assert "temperature dropped" in notes
+    assert "stop dropped" in notes
+    settings = {"topK": 4, "maxOutputTokens": 10_000_000, "stopSequences": [" "]}
+    body = {"contents": [{"parts": [{"text": "hi"}]}], "generationConfig": settings}
+    notes = world.post(GEMINI, body).headers["x-isthmus-notes"]
+    assert "generationConfig.maxOutputTokens changed" in notes
+    assert "generationConfig.stopSequences dropped" in notes
+
+
 # --- faults of the provider ---------------------------------------------------------------------
 
 EARLY = [

@@ -9,11 +9,11 @@ from isthmus import messages, wire
 from isthmus.backends import Backend, Decoder
 from isthmus.catalog import Catalog
 from isthmus.config import Config
-from isthmus.dialects import BACKENDS
+from isthmus.dialects import BACKENDS, FRONTENDS
 from isthmus.errors import GatewayError
 from isthmus.messages import Event
 from isthmus.pipeline import Answer, Call, compose
-from isthmus.request import HttpRequest, Request, Target
+from isthmus.request import HttpRequest, Notes, Request, Target
 from isthmus.routing import selector
 from isthmus.simulator import Options, Simulator
 from isthmus.steps.key import choose_key
@@ -88,8 +88,9 @@ class Gateway:
         target = request.target
         assert target is not None
         account = self._accounts[target.backend]
-        notes = replace(request.notes, rows=list(request.notes.rows))
-        http = account.dialect.encode(request, target, notes)
+        fitted, notes = Notes(), Notes(list(request.notes.rows))
+        http = account.dialect.encode(request, target, fitted)
+        notes.take(fitted, FRONTENDS[request.dialect].NAMES)
         deadlines = self._deadlines[_streams(request, account)]
         response = await self._upstream.send(account.origin, http, deadlines)
         try:

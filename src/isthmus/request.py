@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast
 
 from isthmus import wire
@@ -64,6 +64,11 @@ class Notes:
     def changed(self, path: str, reason: str) -> None:
         self._add(Note(path, "changed", reason))
 
+    def take(self, others: Notes, names: Mapping[str, str]) -> None:
+        """Add notes on the hub's fields under the names that these have in the client's dialect."""
+        for note in others.rows:
+            self._add(replace(note, path=_named(note.path, names)))
+
     def _add(self, note: Note) -> None:
         if note not in self.rows:
             self.rows.append(note)
@@ -72,6 +77,16 @@ class Notes:
         """The notes as one ASCII header value of at most ``limit`` bytes."""
         text = "; ".join(map(str, self.rows)).encode("unicode_escape").decode("ascii")
         return text if len(text) <= limit else f"{text[: limit - 4]} ..."
+
+
+def _named(path: str, names: Mapping[str, str]) -> str:
+    """The path with its longest known beginning replaced by the client's name for it."""
+    parts = path.split(".")
+    for length in range(len(parts), 0, -1):
+        known = names.get(".".join(parts[:length]))
+        if known is not None:
+            return ".".join([known, *parts[length:]])
+    return path
 
 
 # --- the body -----------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+import structlog
 import uvicorn
 
 from isthmus.application import DEDICATED, MAIN, Application
@@ -29,12 +30,26 @@ def run(config: Config, ready: Ready) -> None:
     Once everything is bound ``ready`` is told the ports by name: ``main``, and ``anthropic`` where
     there is a dedicated one. Raises OSError when a port cannot be bound; nothing is bound then.
     """
+    log_to_stderr()
     if sys.platform == "win32":
         asyncio.run(serve(config, ready))
         return
     import uvloop
 
     uvloop.run(serve(config, ready))
+
+
+def log_to_stderr() -> None:
+    """One line of JSON for each record. Tracebacks hold no local values, which may be secrets."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
 
 
 async def serve(config: Config, ready: Ready) -> None:

@@ -38,6 +38,7 @@ ROUTES = (
     ),
 )
 SIGNS = (PREFIX, "/v1/messages", VERSION)
+NAMES: Mapping[str, str] = {}
 
 _TOOL_CHOICES = ("auto", "none", "any")
 """Choices that some documentation writes as a bare string."""

@@ -24,6 +24,20 @@ from isthmus.request import Body, HttpRequest, Notes, Request
 DIALECT = "gemini"
 
 SIGNS = ("/v1beta/", "x-goog-api-key")
+NAMES = {
+    "messages": "contents",
+    "system": "systemInstruction",
+    "max_tokens": "generationConfig.maxOutputTokens",
+    "temperature": "generationConfig.temperature",
+    "top_p": "generationConfig.topP",
+    "top_k": "generationConfig.topK",
+    "stop_sequences": "generationConfig.stopSequences",
+    "thinking": "generationConfig.thinkingConfig",
+    "thinking.budget_tokens": "generationConfig.thinkingConfig.thinkingBudget",
+    "output_config.effort": "generationConfig.thinkingConfig.thinkingLevel",
+    "output_config.format": "generationConfig.responseJsonSchema",
+    "tool_choice": "toolConfig.functionCallingConfig",
+}
 
 _STREAMING = ":streamGenerateContent"
 _CALLS: tuple[tuple[str, Served], ...] = (

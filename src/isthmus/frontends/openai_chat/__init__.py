@@ -36,6 +36,7 @@ from isthmus.request import Body, HttpRequest, Notes, Request, expect
 
 __all__ = [
     "DIALECT",
+    "NAMES",
     "ROUTES",
     "SIGNS",
     "decode",
@@ -55,6 +56,7 @@ ROUTES = (
 )
 SIGNS: tuple[str, ...] = ()
 """None: whoever shows no other sign is taken for a client of this dialect."""
+NAMES = {"output_config.effort": "reasoning_effort", "stop_sequences": "stop"}
 
 LEVELS = 200
 """How deeply a body may be nested: far beyond any use, and far from the end of the stack."""
