@@ -123,3 +123,42 @@ def with_simulator(work: Callable[[Simulator], Awaitable[T]], options: Options |
             await simulator.stop()
 
     return asyncio.run(run())
+
+
+BODY: dict[str, Any] = {
+    "model": "claude-sonnet-4-5",
+    "max_tokens": 500,
+    "messages": [
+        {
+            "role": "user",
+            "content": "Say something rather long, please, so that there are many deltas",
+        }
+    ],
+}
+STREAM = {**BODY, "stream": True}
+
+
+def scripted(script: dict[str, Any], body: dict[str, Any] | None = None) -> Answer:
+    """The answer to one request under a script."""
+
+    async def work(simulator: Simulator) -> Answer:
+        simulator.scripts.append(script)
+        return await post(simulator, "/v1/messages", body or STREAM)
+
+    return with_simulator(work)
+
+
+def raw(
+    work: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[Any]],
+    options: Options | None = None,
+) -> Any:
+    """Run something on one raw connection."""
+
+    async def run(simulator: Simulator) -> Any:
+        reader, writer = await asyncio.open_connection("127.0.0.1", simulator.port)
+        try:
+            return await work(reader, writer)
+        finally:
+            writer.close()
+
+    return with_simulator(run, options)

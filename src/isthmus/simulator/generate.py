@@ -236,17 +236,17 @@ def media_lines(content: Any) -> list[str]:
 def describe(block: dict[str, Any]) -> str:
     """Media type, byte count and, for an image, size in pixels."""
     source = block["source"]
-    noun = block["type"]
+    noun = {"image": "an image", "document": "a document"}[block["type"]]
     if source["type"] == "base64":
-        size = image_size(source["data"]) if noun == "image" else None
+        size = image_size(source["data"]) if block["type"] == "image" else None
         count = byte_count(source["data"])
         pixels = f", {size[0]} x {size[1]} pixels" if size else ""
-        return f"I see a {noun}: {source['media_type']}, {count} bytes{pixels}."
+        return f"I see {noun}: {source['media_type']}, {count} bytes{pixels}."
     if source["type"] == "text":
-        return f"I see a {noun}: {source['media_type']}, {len(source['data'].encode())} bytes."
+        return f"I see {noun}: {source['media_type']}, {len(source['data'].encode())} bytes."
     if source["type"] == "content":
-        return f"I see a {noun}: {len(texts_of(source['content']).encode())} bytes of text."
-    return f"I see a {noun} at {source.get('url') or source.get('file_id')}."
+        return f"I see {noun}: {len(texts_of(source['content']).encode())} bytes of text."
+    return f"I see {noun} at {source.get('url') or source.get('file_id')}."
 
 
 def byte_count(data: str) -> int:

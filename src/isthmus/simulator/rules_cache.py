@@ -40,8 +40,24 @@ def breakpoints(request: Request) -> list[tuple[str, str]]:
     ]
 
 
+def check_cited_documents(request: Request) -> None:
+    """The parts of a document with citations have no breakpoints of their own."""
+    for turn in request.turns:
+        for item in turn.blocks:
+            if item.kind != "document" or not (item.block.get("citations") or {}).get("enabled"):
+                continue
+            content = item.block["source"].get("content")
+            for index, part in enumerate(content if isinstance(content, list) else []):
+                if part.get("cache_control"):
+                    raise Refusal(
+                        f"{item.path}.document.source.content.{index}.cache_control: cache_control is not allowed "
+                        "inside a document with citations"
+                    )
+
+
 def check_cache(request: Request) -> None:
     """Count, order, and the automatic breakpoint."""
+    check_cited_documents(request)
     found = breakpoints(request)
     automatic = request.body.get("cache_control")
     total = len(found) + (1 if automatic else 0)

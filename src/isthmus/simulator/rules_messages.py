@@ -50,6 +50,14 @@ def check_roles(request: Request) -> None:
                 raise Refusal(f"{item.path}: `{item.kind}` blocks can only be in {names} messages")
 
 
+def check_system_members(request: Request) -> None:
+    """`clear_at` and `output_config` are members of system messages only."""
+    for index, message in enumerate(request.body["messages"]):
+        for name in ("clear_at", "output_config"):
+            if name in message and message["role"] != "system":
+                raise Refusal(f"messages.{index}.{name}: Extra inputs are not permitted")
+
+
 def check_system_messages(request: Request) -> None:
     """Mid-conversation system messages: the model, and the place."""
     for position, turn in enumerate(request.turns):
@@ -174,6 +182,7 @@ def check_thinking_loop(request: Request) -> None:
 
 MESSAGE_RULES: tuple[Callable[[Request], None], ...] = (
     check_not_empty,
+    check_system_members,
     check_roles,
     check_system_messages,
     check_texts,

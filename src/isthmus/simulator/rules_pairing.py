@@ -102,6 +102,24 @@ def check_error_results(request: Request) -> None:
                 )
 
 
+def check_references(request: Request) -> None:
+    """A tool that a result refers to is among `tools`; tools of MCP servers cannot be known here."""
+    if any(tool.get("type") == "mcp_toolset" for tool in request.tools):
+        return
+    known = {tool.get("name") for tool in request.tools}
+    for turn in request.turns:
+        for item in turn.blocks:
+            content = item.block.get("content")
+            parts = content if item.kind == "tool_result" and isinstance(content, list) else []
+            for index, part in enumerate(parts):
+                if part["type"] == "tool_reference" and part["tool_name"] not in known:
+                    raise Refusal(
+                        f"{item.path}.tool_result.content.{index}.tool_reference: Tool reference "
+                        f"'{part['tool_name']}' not found in available tools",
+                        details={"error_code": "tool_reference_unresolved"},
+                    )
+
+
 def check_server_calls(request: Request) -> None:
     """A server-side call has its result in its turn, in the last turn not yet, or after the client's own results."""
     open_calls: dict[str, Located] = {}
@@ -158,4 +176,5 @@ PAIRING_RULES: tuple[Callable[[Request], None], ...] = (
     check_client_calls,
     check_server_calls,
     check_error_results,
+    check_references,
 )

@@ -207,7 +207,10 @@ def find_directive(text: str) -> Script | None:
 def without_directive(text: str) -> str:
     """The text as a reader sees it, the directive taken out."""
     start = text.find(OPENING)
-    end = text.rfind(CLOSING)
-    if start < 0 or end < start:
+    if start < 0:
         return text
-    return (text[:start] + text[end + len(CLOSING) :]).strip()
+    try:
+        _, end = json.JSONDecoder().raw_decode(text, start + len(OPENING))
+    except ValueError:
+        return text
+    return (text[:start] + text[end:].removeprefix(CLOSING)).strip()
