@@ -15,6 +15,7 @@ TOOL = {"name": "f", "input_schema": {"type": "object"}}
 CALL = {"type": "tool_use", "id": "t1", "name": "f", "input": {}}
 RESULT = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t1"}]}
 SYSTEM = {"role": "system", "content": [{"type": "text", "text": "be brief"}]}
+SYSTEM_WITH_EFFORT = {**SYSTEM, "output_config": {"effort": "low"}}
 ASSISTANT = {"role": "assistant", "content": [{"type": "text", "text": "ok"}]}
 MANUAL = {"type": "enabled", "budget_tokens": 5000}
 ADAPTIVE = {"type": "adaptive"}
@@ -217,6 +218,32 @@ ROWS: list[tuple[str, str, dict[str, Any], dict[str, Any], list[str]]] = [
         ["temperature", "top_k"],
     ),
     (
+        "clearing thinking where there is none",
+        "claude-3-5-sonnet-20241022",
+        {
+            "thinking": ADAPTIVE,
+            "context_management": {"edits": [{"type": "clear_thinking_20251015"}]},
+        },
+        {"thinking": None, "context_management": None},
+        ["thinking", "context_management"],
+    ),
+    (
+        "other edits stay",
+        "claude-sonnet-4-6",
+        {"context_management": {"edits": [{"type": "clear_thinking_20251015"}, {"type": "x"}]}},
+        {"context_management": {"edits": [{"type": "x"}]}},
+        ["context_management"],
+    ),
+    (
+        "clearing thinking that is on by default",
+        "claude-sonnet-5",
+        {"context_management": {"edits": [{"type": "clear_thinking_20251015"}]}},
+        {"context_management": {"edits": [{"type": "clear_thinking_20251015"}]}},
+        [],
+    ),
+    ("no fast mode", "claude-sonnet-5", {"speed": "fast"}, {"speed": None}, ["speed"]),
+    ("fast mode", "claude-opus-5-5", {"speed": "fast"}, {"speed": "fast"}, []),
+    (
         "blank stop sequences",
         "claude-opus-4-6",
         {"stop_sequences": ["\n", "END"]},
@@ -249,6 +276,13 @@ ROWS: list[tuple[str, str, dict[str, Any], dict[str, Any], list[str]]] = [
             ]
         },
         ["messages"],
+    ),
+    (
+        "a system turn with a knob of its own",
+        "claude-sonnet-4-5",
+        {"messages": [USER, SYSTEM_WITH_EFFORT]},
+        {"messages": [{"role": "user", "content": [*USER["content"], reminder("be brief")]}]},
+        ["messages", "messages.1.output_config"],
     ),
     (
         "a system turn at an illegal place",

@@ -46,6 +46,7 @@ SCREEN = {
     "display_height_px": 600,
 }
 THINKING_EDIT, USES_EDIT = {"type": "clear_thinking_20251015"}, {"type": "clear_tool_uses_20250919"}
+THINKING = {"max_tokens": 2000, "thinking": {"type": "enabled", "budget_tokens": 1024}}
 NEW_MCP, CONTEXT = "mcp-client-2025-11-20", "context-management-2025-06-27"
 
 # Rules that only members of a beta can break: changes, the beta, status, the beginning of the message.
@@ -91,6 +92,12 @@ BETA_RULES: list[tuple[dict[str, Any], str, int, str]] = [
         CONTEXT,
         400,
         "context_management.edits: clear_thinking_20251015 must be the first edit",
+    ),
+    (
+        {"context_management": {"edits": [THINKING_EDIT]}},
+        CONTEXT,
+        400,
+        "context_management: `clear_thinking_20251015` strategy requires `thinking` to be enabled",
     ),
     (
         {"context_management": {"edits": [USES_EDIT, USES_EDIT]}},
@@ -167,7 +174,7 @@ def test_a_broken_rule_of_a_beta(
 
 BETA_ACCEPTED: list[tuple[dict[str, Any], str]] = [
     ({"mcp_servers": [SERVER], "tools": [TOOLSET]}, NEW_MCP),
-    ({"context_management": {"edits": [THINKING_EDIT, USES_EDIT]}}, CONTEXT),
+    ({"context_management": {"edits": [THINKING_EDIT, USES_EDIT]}, **THINKING}, CONTEXT),
     ({"tools": [SCREEN], "model": "claude-opus-5"}, "computer-use-2025-11-24"),
     ({"speed": "fast", "model": "claude-opus-5"}, "fast-mode-2026-02-01"),
     (

@@ -137,6 +137,28 @@ def _blocks(turn: dict[str, Any]) -> list[Block]:
     return [item for item in items if isinstance(item, dict)]
 
 
+def _edits(body: Body, profile: Profile, notes: Notes) -> None:
+    """The edit that clears thinking is refused where there is none."""
+    management = body.peek("context_management")
+    edits = management.get("edits") if isinstance(management, dict) else None
+    kind = (body.peek("thinking") or {}).get("type")
+    off = kind == "disabled" or (kind is None and profile.thinking_default == "off")
+    if not off or not isinstance(edits, list):
+        return
+    kept = [edit for edit in edits if not _clears_thinking(edit)]
+    if len(kept) == len(edits):
+        return
+    notes.dropped("context_management", "there is no thinking to be cleared")
+    if kept:
+        body.edit("context_management", {**cast("dict[str, Any]", management), "edits": kept})
+    else:
+        body.drop("context_management")
+
+
+def _clears_thinking(edit: Any) -> bool:
+    return isinstance(edit, dict) and str(edit.get("type")).startswith("clear_thinking_")
+
+
 def _effort(body: Body, profile: Profile, notes: Notes) -> None:
     output = body.peek("output_config")
     if not isinstance(output, dict) or "effort" not in output:
@@ -212,6 +234,12 @@ def _drop_sampling(body: Body, name: str, reason: str, notes: Notes) -> None:
     body.drop(name)
 
 
+def _speed(body: Body, profile: Profile, notes: Notes) -> None:
+    if body.peek("speed") == "fast" and not profile.fast:
+        body.drop("speed")
+        notes.dropped("speed", f"{profile.id} has no fast mode")
+
+
 def _stop_sequences(body: Body, profile: Profile, notes: Notes) -> None:
     asked = body.peek("stop_sequences")
     if not isinstance(asked, list):
@@ -278,6 +306,8 @@ def _system_turns(body: Body, profile: Profile, notes: Notes) -> None:
         ):
             notes.changed("messages", f"a system message at {index} was sent as user text")
             said: dict[str, Any] = {"role": "user", "content": _reminder(turn)}
+            for name in turn.keys() - {"role", "content"}:
+                notes.dropped(f"messages.{index}.{name}", "user turns have nothing like it")
         else:
             said = turn
         if said["role"] == before == "user":
@@ -305,8 +335,10 @@ RULES = (
     _max_tokens,
     _tool_choice,
     _thinking,
+    _edits,
     _effort,
     _sampling,
+    _speed,
     _stop_sequences,
     _breakpoints,
     _system_turns,

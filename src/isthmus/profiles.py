@@ -43,6 +43,8 @@ class Profile:
     system_turns: bool
     """Whether ``system`` may be a role inside ``messages``."""
     min_cacheable: int | None
+    fast: bool
+    """Whether ``speed`` may be ``fast``."""
     prices: Mapping[str, float] | None
 
 

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlencode
 from isthmus import wire
 from isthmus.adapt import adapt
 from isthmus.errors import GatewayError
-from isthmus.messages import Event, cut_off, provider_error
+from isthmus.messages import STREAM_EVENTS, Event, cut_off, provider_error
 from isthmus.profiles import profile
 from isthmus.request import Body, Headers, HttpRequest, Notes, Request, Target
 from isthmus.routing import selector
@@ -20,6 +20,9 @@ PATHS = {"messages": "/v1/messages", "count_tokens": "/v1/messages/count_tokens"
 
 TRANSLATED_VERSION = "2023-06-01"
 """The API version of bodies that the gateway builds: it still takes sampling on the models that do."""
+
+FAST = "fast-mode-2026-02-01"
+"""The beta that a request for speed needs on most models: added where a selector asked for it."""
 
 _NOT_COUNTED = (
     "max_tokens",
@@ -60,7 +63,7 @@ def encode(request: Request, target: Target, notes: Notes) -> HttpRequest:
         method="POST",
         path=PATHS[request.operation],
         query=_without_key(request.query) if native else "",
-        headers=(*_headers(request, native), ("x-api-key", request.key)),
+        headers=(*_headers(request, body, native), ("x-api-key", request.key)),
         body=body.wire(),
     )
 
@@ -73,8 +76,10 @@ def _fit(body: Body, request: Request, target: Target, notes: Notes) -> None:
             body.drop(name)
 
 
-def _headers(request: Request, native: bool) -> Headers:
+def _headers(request: Request, body: Body, native: bool) -> Headers:
     own = (("content-type", "application/json"), ("accept-encoding", "identity"))
+    if body.edited and body.peek("speed") == "fast" and FAST not in str(request.headers):
+        own = (*own, ("anthropic-beta", FAST))
     if native:
         listed = {
             t.strip().lower() for k, v in request.headers if k == "connection" for t in v.split(",")
@@ -123,10 +128,11 @@ class _Decoder:
             raise _not_a_stream(event.wire)
         if kind in ("message_stop", "error"):
             self.ended = True
-        if not self._begun and kind not in ("", "ping", "error"):
-            if kind != "message_start" or not isinstance(event.value.get("message"), dict):
-                raise _not_a_stream(event.wire)
-            self._begun = True
+        if self._begun or kind not in STREAM_EVENTS or kind == "error":
+            return
+        if kind != "message_start" or not isinstance(event.value.get("message"), dict):
+            raise _not_a_stream(event.wire)
+        self._begun = True
 
     def finish(self) -> None:
         if not self.ended:

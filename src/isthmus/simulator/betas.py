@@ -52,7 +52,9 @@ INTERLEAVED = frozenset({"interleaved-thinking-2025-05-14"})
 TOOL_CHANGES = frozenset({"mid-conversation-tool-changes-2026-07-01"})
 INLINE_TOOLS = frozenset({"inline-tools-2026-09-15"})
 CLEAR_AT = frozenset({"mid-conversation-system-clear-at-2026-08-21"})
-SYSTEM_OUTPUT = frozenset({"mid-conversation-output-config-2026-07-01"})
+SYSTEM_OUTPUT = frozenset(
+    {"mid-conversation-output-config-2026-07-01", "per-turn-control-2026-07-01"}
+)
 CACHE_SCOPE = frozenset({"prompt-caching-scope-2026-01-05"})
 ADVISOR = frozenset({"advisor-tool-2026-03-01"})
 FAST = frozenset({"fast-mode-2026-02-01"})

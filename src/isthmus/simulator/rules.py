@@ -227,6 +227,10 @@ def check_context_management(request: Request) -> None:
             raise Refusal(
                 "context_management.edits: clear_thinking_20251015 must be the first edit"
             )
+    if "clear_thinking_20251015" in kinds and request.thinking_type == "disabled":
+        raise Refusal(
+            "context_management: `clear_thinking_20251015` strategy requires `thinking` to be enabled"
+        )
     if len(set(kinds)) < len(kinds):
         raise Refusal("context_management.edits: each edit type may be given only once")
     if request.body.get("compaction") and request.body.get("context_management"):
@@ -313,6 +317,7 @@ def check_window(request: Request, tokens: int) -> None:
 
 
 RULES: tuple[Callable[[Request], None], ...] = (
+    check_server_state,  # first: the pairing of a lost thread cannot be judged
     *MESSAGE_RULES,
     check_tools,
     *PAIRING_RULES,
@@ -331,6 +336,5 @@ RULES: tuple[Callable[[Request], None], ...] = (
     check_geography,
     check_context_management,
     check_mcp,
-    check_server_state,
     check_cache,
 )
