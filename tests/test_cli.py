@@ -159,7 +159,7 @@ def test_the_banner_names_every_dialect() -> None:
     assert "every request is answered by some-model" in text
     urls = ("http://127.0.0.1:8000/anthropic", "http://127.0.0.1:8001", "http://127.0.0.1:8000/v1")
     assert all(url in text for url in urls)
-    assert "ANTHROPIC_BASE_URL=http://127.0.0.1:8000 claude" in text
+    assert "ANTHROPIC_BASE_URL=http://127.0.0.1:8000 ANTHROPIC_API_KEY=any claude" in text
     assert "ISTHMUS_KEY" not in text
 
 

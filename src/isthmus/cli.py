@@ -260,7 +260,8 @@ def banner_lines(config: Config, ports: Mapping[str, int]) -> list[str]:
     )
     json_headers = "-H 'content-type: application/json' -H 'anthropic-version: 2023-06-01'"
     key = " -H 'x-api-key: '\"$ISTHMUS_KEY\"" if config.auth.keys else ""
-    token = 'ANTHROPIC_AUTH_TOKEN="$ISTHMUS_KEY" ' if config.auth.keys else ""
+    # Claude Code asks for a login where it finds no key at all.
+    login = 'AUTH_TOKEN="$ISTHMUS_KEY"' if config.auth.keys else "API_KEY=any"
     return [
         f"Isthmus {__version__} is serving.",
         f"  backend {name} (type {backend.type}) answers: {where}",
@@ -268,7 +269,7 @@ def banner_lines(config: Config, ports: Mapping[str, int]) -> list[str]:
         f"  Anthropic    {'  or  '.join(anthropic)}",
         f"  OpenAI       {url}/v1",
         f"  Gemini       {url}",
-        f"  Claude Code  ANTHROPIC_BASE_URL={url} {token}claude",
+        f"  Claude Code  ANTHROPIC_BASE_URL={url} ANTHROPIC_{login} claude",
         "  Try it:",
         f"    curl {url}/v1/messages {json_headers}{key} -d '{body}'",
     ]
