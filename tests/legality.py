@@ -422,7 +422,7 @@ def chat(data: bytes, *, usage: bool | None = None) -> Outcome:
         need((machine.usage is not None) is usage, "usage comes if and only if it was asked for")
     arguments = [call["function"]["arguments"] for call in machine.calls]
     if "function_call" in machine.message:
-        arguments.append(machine.message["function_call"]["arguments"])
+        arguments.insert(0, machine.message["function_call"]["arguments"])
     if machine.done and machine.finish in ("tool_calls", "function_call"):
         need(arguments, "a call comes before a finish that tells of one", machine.finish)
     if machine.finish in ("stop", "tool_calls", "function_call"):

@@ -1,16 +1,22 @@
 """What Hypothesis draws: legal streams, their forms on the wire, JSON as clients write it."""
 
 import base64
+import copy
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from isthmus.messages import Event
 
 Value = dict[str, Any]
+
+# A slow machine is no fault of the code: time is bounded for each test as a whole, by pytest.
+settings.register_profile("isthmus", settings(), deadline=None)
+settings.load_profile("isthmus")
 
 AWKWARD = [
     *(
@@ -345,6 +351,8 @@ def streams(
     }
     values: list[Value] = [{"type": "message_start", "message": head}]
     for index, part in enumerate(blocks):
+        if "id" in part.start:
+            part.start["id"] = part.whole["id"] = f"{part.start['id']}_{index}"
         values.append({"type": "content_block_start", "index": index, "content_block": part.start})
         values += [
             {"type": "content_block_delta", "index": index, "delta": piece} for piece in part.deltas
@@ -678,7 +686,7 @@ WRONG = st.one_of(
     st.sampled_from(
         [{"type": None}, {"type": ["text"]}, {"type": {}}, [1, "a"], {"": ""}, "data:,"]
     ),
-)
+).map(copy.deepcopy)  # a drawn list may be changed by the next mistake
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:

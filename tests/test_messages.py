@@ -1,6 +1,8 @@
 """The hub: events, the grammar of a stream, collect and replay."""
 
+import itertools
 import json
+import re
 from typing import Any
 
 import pytest
@@ -19,7 +21,17 @@ from isthmus.messages import (
     replay,
 )
 
-from .strategies import FORMS, MESSAGES, WRONG, Stream, broken_streams, framed, places, streams
+from .strategies import (
+    FORMS,
+    MESSAGES,
+    WRONG,
+    Form,
+    Stream,
+    broken_streams,
+    framed,
+    places,
+    streams,
+)
 
 USAGE = {"input_tokens": 3, "output_tokens": 1}
 HEAD = {
@@ -325,6 +337,61 @@ def test_an_emoji_may_come_in_two_halves() -> None:
     ]
     stream = [*events(START, opened()), *map(Event, halves), *events(closed(), DELTA, STOP)]
     assert collect(stream)["content"] == [{"type": "text", "text": "a😀b"}]
+
+
+UNITS = ["a", "é", "日", "😀", "\ud83d", "\ude00", "\ud800", "\udfff"]
+
+
+@given(st.lists(st.sampled_from(UNITS), max_size=6).map("".join), st.data())
+@pytest.mark.parametrize(
+    ("kind", "block", "name"),
+    [
+        ("text_delta", {"kind": "text"}, "text"),
+        ("thinking_delta", {"kind": "thinking"}, "thinking"),
+        ("input_json_delta", {"kind": "tool_use", "id": "t", "name": "n"}, "partial_json"),
+    ],
+)
+def test_text_cut_anywhere_in_utf_16_arrives_whole(
+    kind: str, block: dict[str, Any], name: str, text: str, data: st.DataObject
+) -> None:
+    """Only halves that have no other half become U+FFFD, each one of them."""
+    units = text.encode("utf-16-le", "surrogatepass")
+    places_ = data.draw(st.lists(st.integers(0, len(units) // 2), max_size=4).map(sorted))
+    cuts = [0, *(2 * place for place in places_), len(units)]
+    pieces = [units[a:b].decode("utf-16-le", "surrogatepass") for a, b in itertools.pairwise(cuts)]
+    frames = [
+        Event(framed(delta(kind=kind, **{name: piece}), Form(escaped=True)).encode())
+        for piece in pieces
+    ]
+    reader, grown = Reader(), []
+    for event in [*events(START, opened(**block)), *frames, *events(closed(), DELTA, STOP)]:
+        grown += [whole.value for whole in reader.feed(event)]
+    found = "".join(v["delta"][name] for v in grown if v["type"] == "content_block_delta")
+    joined = units.decode("utf-16-le", "surrogatepass")
+    assert found == re.sub("[\ud800-\udfff]", "\ufffd", joined)
+    json.dumps(grown, ensure_ascii=False).encode()
+
+
+@pytest.mark.parametrize("field", ["text", "note"])
+def test_halves_beside_the_text_of_a_delta_are_mended_too(field: str) -> None:
+    odd = delta(**{"text": "a", field: "b\ud83d"})
+    frame = framed(odd, Form(escaped=True)).encode()
+    reader, grown = Reader(), []
+    for event in [*events(START, opened()), Event(frame), *events(closed(), DELTA, STOP)]:
+        grown += [whole.wire for whole in reader.feed(event)]
+    assert b"".join(grown).decode()
+    json.dumps(reader.finish(), ensure_ascii=False).encode()
+
+
+def test_a_half_left_over_does_not_follow_the_signature() -> None:
+    frame = framed(delta(kind="thinking_delta", thinking="a\ud83d"), Form(escaped=True)).encode()
+    signed = delta(kind="signature_delta", signature="s")
+    reader, grown = Reader(), []
+    for event in [*events(START, opened(kind="thinking")), Event(frame), *events(signed, closed())]:
+        grown += [whole.value for whole in reader.feed(event)]
+    kinds = [value["delta"]["type"] for value in grown if "delta" in value]
+    assert kinds[-1] == "signature_delta"
+    assert reader.message["content"][0]["thinking"] == "a\ufffd"
 
 
 def test_reading_changes_no_event() -> None:

@@ -18,7 +18,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from isthmus import wire
 from isthmus.errors import KINDS, GatewayError
-from isthmus.frontends import Match, matched, openai_chat
+from isthmus.frontends import Match, matched, openai_chat, schema
 from isthmus.messages import Event, Message, collect, replay
 from isthmus.request import HttpRequest, Request
 
@@ -279,8 +279,8 @@ def test_a_deep_schema_is_refused_before_the_stack_ends() -> None:
 def test_the_callers_schema_is_not_changed() -> None:
     source = {"anyOf": [{"properties": {"a": {"minimum": 1}}}], "properties": {"b": {}}}
     before = json.dumps(source)
-    openai_chat.schema.input_schema(source)
-    openai_chat.schema.compiled(source, "")
+    schema.input_schema(source)
+    schema.compiled(source, "")
     assert json.dumps(source) == before
 
 

@@ -322,3 +322,22 @@ def test_a_header_is_joined_by_commas() -> None:
     assert http.header("a") == "1, 3"
     assert http.header("b") == "2"
     assert http.header("c") is None
+
+
+# --- the first item of an array -----------------------------------------------------------------
+
+
+@given(st.lists(JSON, max_size=3), st.booleans())
+def test_the_first_item_of_an_array_is_found_in_either_form(items: list[Any], wired: bool) -> None:
+    value = {"a": items, "b": 1}
+    body = Body(json.dumps(value, indent=1).encode() if wired else value)
+    found = body.first("a")
+    assert (json.loads(found) if found else None) == (items[0] if items else None)
+    body.edit("a", [5])
+    assert body.first("a") == b"5"
+    assert body.first("nothing") == b""
+
+
+@pytest.mark.parametrize("text", ["1", '"x"', "null", "{}", '{"a": 1}', "[]", "[ ]"])
+def test_what_is_no_array_has_no_first_item(text: str) -> None:
+    assert Body(f'{{"a": {text}}}'.encode()).first("a") == b""

@@ -722,3 +722,11 @@ def test_a_placeholder_key_is_ignored_on_an_open_loopback(world: World) -> None:
     assert (
         world.post("/v1/messages", message(), x_api_key="YOUR_PROXY_KEY", **VERSION).status == 200
     )
+
+
+@pytest.mark.parametrize("name", ["claude-3-5-sonnet-20241022", "anthropic:claude-sonnet-5-5"])
+def test_a_model_beyond_the_list_is_asked_for(world: World, name: str) -> None:
+    for path, headers in ((f"/v1/models/{name}", VERSION), (f"/v1beta/models/{name}", {})):
+        reply = world.get(path, **headers)
+        assert reply.status == 200
+        assert name in reply.body.decode()

@@ -354,9 +354,10 @@ def test_many_small_events_in_one_read_are_no_single_large_one() -> None:
 
 
 def seconds(work: Callable[[bytes], object], data: bytes) -> float:
-    started = time.perf_counter()
+    """Processor time, which other programs on the machine do not stretch much."""
+    started = time.process_time()
     work(data)
-    return time.perf_counter() - started
+    return time.process_time() - started
 
 
 def feed_in_pieces(data: bytes) -> None:
@@ -389,10 +390,10 @@ LINEAR: dict[str, tuple[Callable[[bytes], object], Callable[[int], bytes]]] = {
 def test_the_work_grows_with_the_input_and_no_faster(
     work: Callable[[bytes], object], data: Callable[[int], bytes]
 ) -> None:
-    """Ten times the input may take 25 times as long, in the best of three tries."""
+    """Ten times the input may take 25 times as long, in the best of five tries."""
     small, large = data(3_000), data(30_000)
     ratios = []
-    for _ in range(3):
+    for _ in range(5):
         base = min(seconds(work, small) for _ in range(3))
         ratios.append(seconds(work, large) / max(base, 0.0005))
         if ratios[-1] <= 25:

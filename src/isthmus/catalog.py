@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from isthmus.config import Config
 from isthmus.errors import GatewayError
@@ -15,16 +14,20 @@ from isthmus.profiles import PROFILES, Profile, known
 REFRESH_SECONDS = 600.0
 RETRY_SECONDS = 60.0
 
-Listing = Callable[[str], Awaitable[list[dict[str, Any]]]]
+Listing = Callable[[str], Awaitable[list[Model]]]
 """Asks the backend of that name for its models."""
+
+Asking = Callable[[str, str], Awaitable[Model | None]]
+"""Asks the backend of that name for one model; None where it has none."""
 
 
 class Catalog:
     """Answers from memory; a task of its own asks the backends now and then."""
 
-    def __init__(self, config: Config, listing: Listing) -> None:
+    def __init__(self, config: Config, listing: Listing, asking: Asking) -> None:
         self._config = config
         self._listing = listing
+        self._asking = asking
         self._lists = {name: self._fallback(name) for name in config.backends}
         self._task: asyncio.Task[None] | None = None
 
@@ -46,14 +49,23 @@ class Catalog:
             for model in rows
         ]
 
-    def model(self, name: str) -> Model:
-        """One model by its name or an alias. Raises GatewayError (404) where there is none."""
+    async def model(self, name: str) -> Model:
+        """One model by its name or an alias; a backend is asked for what its list does not hold.
+
+        Raises GatewayError (404) where there is none of that name.
+        """
         row = known(name)
         wanted = {name} | ({row.id, *row.aliases} if row else set())
         for model in self.models():
             if model["id"] in wanted:
                 return model
-        raise GatewayError("model_not_found", f"model: {name}", param="model")
+        prefix, _, rest = name.partition(":")
+        named = prefix in self._config.backends and bool(rest)
+        backend = prefix if named else self._config.default_backend
+        found = await self._asking(backend, rest if named else name) if backend else None
+        if found is None:
+            raise GatewayError("model_not_found", f"model: {name}", param="model")
+        return {**found, "id": name} if named else found
 
     def _fallback(self, name: str) -> list[Model]:
         listed = self._config.backends[name].models

@@ -87,7 +87,7 @@ class Exchange:
             body = self._frontend.encode_models(gateway.catalog.models(), self._http)
             await self._whole(200, (), body)
         elif operation == "model":
-            model = gateway.catalog.model(match.parts["model"])
+            model = await gateway.catalog.model(match.parts["model"])
             await self._whole(200, (), self._frontend.encode_model(model))
         else:
             body = await self._host.body(self._http, self._receive)
@@ -154,16 +154,18 @@ class Exchange:
         )
         await self._head(200, (*streaming, *self._headers(answer)))
         self._streaming = True
+        clock = asyncio.get_running_loop().time
+        heard, silence = clock(), self._host.gateway.config.timeouts.keepalive
         async for batch in batches:
-            if not batch:
-                await self._more(encoder.keep_alive())
-                continue
             if native:
                 data, error = b"".join(event.wire for event in batch), None
             else:
                 data, error = _encoded(batch, reader, encoder)
+            if not data and (not batch or clock() - heard >= silence):
+                data = encoder.keep_alive()
             if data:
                 await self._more(data)
+                heard = clock()
             if error is not None:
                 raise error
         if not native:
@@ -206,8 +208,11 @@ class Exchange:
     async def _head(self, status: int, headers: Headers) -> None:
         self._begun = True
         own = (("x-isthmus-exchange", self._id),)
-        if not any(key == "request-id" for key, _ in headers):
+        given = [value for key, value in headers if key == "request-id"]
+        if not given:
             own = (*own, ("request-id", f"req_{self._id}"))
+        # OpenAI's SDKs read the second name.
+        own = (*own, ("x-request-id", given[0] if given else f"req_{self._id}"))
         rows = [(k.encode("latin-1"), v.encode("latin-1")) for k, v in (*headers, *own)]
         await self._send({"type": "http.response.start", "status": status, "headers": rows})
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
+from typing import Any, cast
+from urllib.parse import quote
 
 from isthmus import messages, wire
 from isthmus.backends import Backend, Decoder
@@ -11,6 +13,7 @@ from isthmus.catalog import Catalog
 from isthmus.config import Config
 from isthmus.dialects import BACKENDS, FRONTENDS
 from isthmus.errors import GatewayError
+from isthmus.frontends import Model
 from isthmus.messages import Event
 from isthmus.pipeline import Answer, Call, compose
 from isthmus.request import HttpRequest, Notes, Request, Target
@@ -22,6 +25,8 @@ from isthmus.upstream import Deadlines, Origin, Response, Upstream
 ERROR_LIMIT = 1024 * 1024
 WHOLE_LIMIT = 128 * 1024 * 1024
 """Bytes of an error body, and of an answer that is not streamed."""
+LIST_LIMIT = 4 * 1024 * 1024
+LIST_DEADLINES = Deadlines(connect=5, first_event=5, idle=5, total=10)
 SIMULATOR_KEY = "simulated"
 
 
@@ -44,7 +49,7 @@ class Gateway:
         self._simulators: list[Simulator] = []
         keys = {name: row.keys or (SIMULATOR_KEY,) for name, row in config.backends.items()}
         self._call: Call = compose([choose_key(keys)], self._attempt)
-        self.catalog = Catalog(config, self._list_models)
+        self.catalog = Catalog(config, self._list_models, self._one_model)
         times = config.timeouts
         self._deadlines = {
             stream: Deadlines(times.connect, times.first_event, times.idle, total)
@@ -88,8 +93,9 @@ class Gateway:
         target = request.target
         assert target is not None
         account = self._accounts[target.backend]
-        fitted, notes = Notes(), Notes(list(request.notes.rows))
+        fitted, notes = Notes(), Notes()
         http = account.dialect.encode(request, target, fitted)
+        notes.take(request.notes, {})
         notes.take(fitted, FRONTENDS[request.dialect].NAMES)
         deadlines = self._deadlines[_streams(request, account)]
         response = await self._upstream.send(account.origin, http, deadlines)
@@ -127,21 +133,37 @@ class Gateway:
         first = await _first(batches)
         answer.events = _rejoined(first, batches)
 
-    async def _list_models(self, name: str) -> list[dict[str, object]]:
+    async def _list_models(self, name: str) -> list[Model]:
         """Ask one backend for its models. Raises GatewayError where it does not say."""
+        _, value = await self._get(name, "/v1/models", "limit=1000")
+        rows = value.get("data")
+        if not isinstance(rows, list):
+            raise messages.broken("no list of models")
+        return [row for row in cast("list[Any]", rows) if _is_model(row)]
+
+    async def _one_model(self, name: str, model: str) -> Model | None:
+        """Ask one backend for a model. Raises GatewayError where it does not say."""
+        status, value = await self._get(name, f"/v1/models/{quote(model, safe='')}", "")
+        return value if status == 200 and _is_model(value) else None
+
+    async def _get(self, name: str, path: str, query: str) -> tuple[int, dict[str, Any]]:
         account = self._accounts[name]
         headers = (("anthropic-version", "2023-06-01"), ("x-api-key", self._keys[name][0]))
-        http = HttpRequest("GET", "/v1/models", "limit=1000", headers)
-        response = await self._upstream.send(account.origin, http, Deadlines(5, 10, 10, 10))
+        http = HttpRequest("GET", path, query, headers)
+        response = await self._upstream.send(account.origin, http, LIST_DEADLINES)
         try:
-            body = await response.read(ERROR_LIMIT * 4)
+            value = wire.loads(await response.read(LIST_LIMIT))
+        except ValueError:
+            value = None
         finally:
             response.close()
-        try:
-            rows = wire.loads(body)["data"]
-            return [row for row in rows if isinstance(row["id"], str)]
-        except (ValueError, KeyError, TypeError) as error:
-            raise messages.broken("no list of models") from error
+        if not isinstance(value, dict):
+            raise messages.broken("no JSON object")
+        return response.status, cast("dict[str, Any]", value)
+
+
+def _is_model(row: Any) -> bool:
+    return isinstance(row, dict) and isinstance(cast("Model", row).get("id"), str)
 
 
 def _streams(request: Request, account: Account) -> bool:

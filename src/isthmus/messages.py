@@ -138,6 +138,7 @@ class Shape:
 
 
 _JSON = Shape({"input": {}}, ("input_json_delta",))
+_CALL = {"id": str, "name": str, "input": dict}
 
 GRAMMAR: dict[str, Shape] = {
     "text": Shape({"text": ""}, ("text_delta", "citations_delta")),
@@ -147,6 +148,22 @@ GRAMMAR: dict[str, Shape] = {
     "mcp_tool_use": _JSON,
     "compaction": Shape({"content": None}, ("compaction_delta",)),
 }
+
+
+REQUIRED: dict[str, dict[str, type]] = {
+    "text": {"text": str},
+    "thinking": {"thinking": str},
+    "redacted_thinking": {"data": str},
+    "tool_use": _CALL,
+    "server_tool_use": _CALL,
+    "mcp_tool_use": _CALL,
+    "text_delta": {"text": str},
+    "thinking_delta": {"thinking": str},
+    "signature_delta": {"signature": str},
+    "input_json_delta": {"partial_json": str},
+    "citations_delta": {"citation": dict},
+}
+"""What a block or a delta of a type must hold, so that whoever reads it need not ask again."""
 
 
 class Input(dict[str, Any]):
@@ -172,6 +189,7 @@ class _Halves:
 
     def __init__(self) -> None:
         self._held = ""
+        self._name = ""
         self._last: dict[str, Any] = {}
 
     def joined(self, event: Event) -> list[Event]:
@@ -183,26 +201,32 @@ class _Halves:
         return [event]
 
     def _grown(self, event: Event) -> list[Event]:
-        value = event.unmended
-        delta = value.get("delta")
-        if not isinstance(delta, dict):
-            return [event]
-        name = next((n for n in _GROWING if isinstance(delta.get(n), str)), None)
-        if name is None:
-            return [event]
-        self._last = {**value, "delta": {**delta, name: ""}}
-        text = self._held + delta[name]
-        held = text[-1:] if "\ud800" <= text[-1:] <= "\udbff" else ""
-        whole = text.removesuffix(held).encode("utf-16-le", "surrogatepass")
-        event = self._delta(whole.decode("utf-16-le", "replace"))
+        """The delta without a half at its end; before another kind of delta the half is given up."""
+        text = _text_of(event.unmended)
+        alone = [self._delta("\ufffd")] if self._held and text[0] != self._name else []
+        if not text[0]:
+            return [*alone, event]
+        self._name, self._last = text[0], event.value
+        whole = self._held + text[1]
+        held = whole[-1:] if "\ud800" <= whole[-1:] <= "\udbff" else ""
+        units = whole.removesuffix(held).encode("utf-16-le", "surrogatepass")
+        grown = self._delta(units.decode("utf-16-le", "replace"))
         self._held = held
-        return [event]
+        return [*alone, grown]
 
     def _delta(self, text: str) -> Event:
         self._held = ""
-        delta = self._last["delta"]
-        name = next(n for n in _GROWING if n in delta)
-        return Event(value={**self._last, "delta": {**delta, name: text}})
+        return Event(value={**self._last, "delta": {**self._last["delta"], self._name: text}})
+
+
+def _text_of(value: dict[str, Any]) -> tuple[str, str]:
+    """The name and the text of the field that a delta makes grow; "" and "" if there is none."""
+    delta = value.get("delta")
+    for name in _GROWING if isinstance(delta, dict) else ():
+        text = delta.get(name) if isinstance(delta, dict) else None
+        if isinstance(text, str):
+            return name, text
+    return "", ""
 
 
 _GROWING = ("text", "thinking", "partial_json")
@@ -261,7 +285,7 @@ class Reader:
         block = dict(value["content_block"])
         if value["index"] != len(self.message["content"]):
             raise broken(f"block {value['index']} where {len(self.message['content'])} was due")
-        block["type"] = str(block["type"])
+        _complete(block)
         self.message["content"].append(block)
         self._pieces = {}
         self.state = "block"
@@ -271,6 +295,7 @@ class Reader:
         if value["index"] != len(self.message["content"]) - 1:
             raise broken(f"a delta for block {value['index']}, which is not open")
         shape = GRAMMAR.get(block["type"])
+        _complete(delta)
         if shape and delta["type"] not in shape.deltas:
             raise broken(f"a {delta['type']} in a {block['type']} block")
         for name, piece in delta.items():
@@ -319,6 +344,16 @@ _STEPS: dict[str, tuple[tuple[str, ...], Any]] = {
     "error": (("new", "open", "block", "delta"), Reader._fail),
 }
 """Event type -> the states in which it is legal, and what it does. Other events may stand anywhere."""
+
+STREAM_EVENTS = frozenset(_STEPS)
+
+
+def _complete(value: dict[str, Any]) -> None:
+    """Raises TypeError or KeyError where a block or a delta lacks what its type requires."""
+    kind = value["type"]
+    for name, wanted in REQUIRED.get(kind, {}).items():
+        if not isinstance(value[name], wanted):
+            raise TypeError(f"{kind}.{name} is {wire.kind_of(value[name])}")
 
 
 def _parsed(text: str) -> Input:

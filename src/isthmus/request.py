@@ -36,7 +36,7 @@ class HttpRequest:
         return ", ".join(values) if values else None
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Note:
     """One field that was dropped or changed on the way, for the client to see.
 
@@ -57,6 +57,7 @@ class Notes:
     """The notes of one exchange, each said once, in the order in which they were made."""
 
     rows: list[Note] = field(default_factory=list[Note])
+    _said: set[Note] = field(default_factory=set[Note], repr=False, compare=False)
 
     def dropped(self, path: str, reason: str) -> None:
         self._add(Note(path, "dropped", reason))
@@ -70,7 +71,8 @@ class Notes:
             self._add(replace(note, path=_named(note.path, names)))
 
     def _add(self, note: Note) -> None:
-        if note not in self.rows:
+        if note not in self._said:
+            self._said.add(note)
             self.rows.append(note)
 
     def header(self, limit: int = 2000) -> str:

@@ -86,10 +86,11 @@ class Turns:
         """One user turn with a result for each waiting call first; results of no call become text."""
         results: dict[str, Block] = {}
         others: list[Block] = []
+        open_calls = set(waiting)
         for block, path in rows:
             if block["type"] != "tool_result":
                 others.append(block)
-            elif block["tool_use_id"] in waiting and block["tool_use_id"] not in results:
+            elif block["tool_use_id"] in open_calls and block["tool_use_id"] not in results:
                 results[block["tool_use_id"]] = block
             else:
                 others.extend(self._orphan(block, path))

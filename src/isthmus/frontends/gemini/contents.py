@@ -58,9 +58,9 @@ def system_blocks(value: Any, path: str, notes: Notes) -> list[Block]:
     rows = [(path, {"text": content.get("text")})] if "text" in content else content.items("parts")
     blocks: list[Block] = []
     for at, row in rows:
-        part = Fields(row, at, _PART, notes)
+        part = Fields(row, at, {*KINDS, *UNSUPPORTED, "cacheControl"}, notes)
         text = part.string("text")
-        if text is None:
+        if text is None or any(kind in part for kind in (*KINDS[1:], *UNSUPPORTED)):
             raise refuse(at, "the system instruction takes text parts only")
         if text.strip():
             blocks.append(_marked({"type": "text", "text": text}, part))
@@ -92,6 +92,7 @@ class Conversation:
         self._said_mark: dict[str, Any] | None = None
         self._thoughts: list[str] = []
         self._restored = False
+        self._heard = False
 
     def read(self, value: Any, path: str) -> None:
         """Take one Content. Raises GatewayError (400) for what Claude cannot be given."""
@@ -101,11 +102,12 @@ class Conversation:
             raise refuse(content.path("role"), f'expected "user" or "model", got {role!r}')
         for at, row in content.items("parts"):
             self._begin(ROLES[role])
+            if _is_anthropics(row):
+                self._pass(row, at)
+                continue
             part = Fields(row, at, _PART, self._notes)
             kind = self._kind(part)
-            for hint in _HINTS:
-                if hint in part:
-                    self._notes.dropped(part.path(hint), "Claude takes no such hint")
+            self._note_hints(part)
             if self._role == "assistant":
                 self._model_part(part, kind)
             else:
@@ -125,9 +127,19 @@ class Conversation:
                 self._notes.dropped(path, "a thought without a signature that Claude can verify")
         self._thoughts.clear()
         self._restored = False
-        if role == "assistant":
+        if role == "assistant" and self._heard:
             self._calls.begin_turn()
+            self._heard = False
         self._role = role
+
+    def _pass(self, block: Block, path: str) -> None:
+        """An image or document as Anthropic writes it goes as it is."""
+        if self._role == "assistant":
+            raise refuse(path, "a model turn holds no images or documents; put it in a user turn")
+        source = expect(block["source"], dict, f"{path}.source", "an object")
+        expect(source.get("type"), str, f"{path}.source.type", "a string")
+        self._heard = True
+        self._turns.add("user", [dict(block)], path)
 
     def _kind(self, part: Fields) -> str:
         for name in UNSUPPORTED:
@@ -142,13 +154,18 @@ class Conversation:
             )
         return kinds[0] if kinds else "text"
 
+    def _note_hints(self, part: Fields) -> None:
+        for hint in _HINTS:
+            if hint in part:
+                self._notes.dropped(part.path(hint), "Claude takes no such hint")
+
     def _user_part(self, part: Fields, kind: str) -> None:
         if "thoughtSignature" in part:
             part.string("thoughtSignature")
             self._notes.dropped(
                 part.path("thoughtSignature"), "only the model's parts carry thinking"
             )
-        if part.boolean("thought"):
+        if part.boolean("thought") and kind == "text":
             self._notes.dropped(part.at, "a thought that the model did not have")
             return
         if kind == "functionCall":
@@ -159,8 +176,8 @@ class Conversation:
             blocks = [{"type": "text", "text": part.string("text") or ""}]
         else:
             blocks = [media(part, kind, self._notes)]
-        if blocks:
-            blocks[0] = _marked(blocks[0], part)
+        blocks[0] = _marked(blocks[0], part)
+        self._heard = self._heard or kind != "text" or bool((part.string("text") or "").strip())
         self._turns.add("user", blocks, part.at)
 
     def _model_part(self, part: Fields, kind: str) -> None:
@@ -250,10 +267,15 @@ class Conversation:
 
     def _shown(self, row: Any, path: str) -> Block:
         part = Fields(row, path, {"inlineData", "fileData", *_HINTS}, self._notes)
+        self._note_hints(part)
         kind = "inlineData" if "inlineData" in part else "fileData"
         if kind not in part or ("inlineData" in part and "fileData" in part):
             raise refuse(path, "a part of a function response holds either inlineData or fileData")
         return media(part, kind, self._notes)
+
+
+def _is_anthropics(row: Any) -> bool:
+    return isinstance(row, dict) and row.get("type") in ("image", "document") and "source" in row
 
 
 def _name(fields: Fields) -> str:

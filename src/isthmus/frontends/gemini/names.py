@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
@@ -39,8 +40,6 @@ class Names:
 
 @dataclass(slots=True)
 class _Call:
-    given: str | None
-    name: str
     id: str
     answered: bool = False
 
@@ -53,45 +52,44 @@ class Calls:
     """
 
     def __init__(self) -> None:
-        self._calls: list[_Call] = []
         self._taken: set[str] = set()
-        self._turn = 0
+        self._copies: dict[str, int] = {}
+        self._count = 0
+        self._turn: dict[tuple[str, str], deque[_Call]] = {}
 
     def begin_turn(self) -> None:
-        """From here on name and order mean the calls of a new turn of the model."""
-        self._turn = len(self._calls)
+        """From here on the calls of a new turn are to be answered; the API takes no late answers."""
+        self._turn.clear()
 
     def add(self, given: str | None, name: str) -> str:
         """The id of the next call."""
-        wanted = self._legal(given) if given else f"call_{len(self._calls) + 1}"
-        new, copies = wanted, 1
+        self._count += 1
+        call = _Call(self._unused(_legal(given) if given else f"call_{self._count}"))
+        for key in (("id", given) if given else ("bare", name), ("name", name)):
+            self._turn.setdefault(key, deque()).append(call)
+        return call.id
+
+    def answered(self, given: str | None, name: str) -> str:
+        """The id of the call that this response answers, or one that no call waits for."""
+        keys = (("id", given), ("bare", name)) if given else (("name", name),)
+        for key in keys:
+            calls = self._turn.get(key, deque())
+            while calls:
+                call = calls.popleft()
+                if not call.answered:
+                    call.answered = True
+                    return call.id
+        return _legal(given) if given else "none"
+
+    def _unused(self, wanted: str) -> str:
+        new, copies = wanted, self._copies.get(wanted, 1)
         while new in self._taken:
             copies += 1
             new = f"{wanted}_{copies}"
+        self._copies[wanted] = copies
         self._taken.add(new)
-        self._calls.append(_Call(given or None, name, new))
         return new
 
-    def answered(self, given: str | None, name: str) -> str:
-        """The id of the call that this response answers, or one that no call has."""
-        call = self._by_id(given) if given else self._by_name(name, any_id=True)
-        call = call or self._by_name(name, any_id=False)
-        if call is None:
-            return "none" if given is None else self._legal(given)
-        call.answered = True
-        return call.id
 
-    def _by_id(self, given: str) -> _Call | None:
-        found = [call for call in self._calls if call.given == given]
-        waiting = [call for call in found if not call.answered]
-        return (waiting or found or [None])[-1]
-
-    def _by_name(self, name: str, *, any_id: bool) -> _Call | None:
-        for call in self._calls[self._turn :]:
-            if call.name == name and not call.answered and (any_id or call.given is None):
-                return call
-        return None
-
-    @staticmethod
-    def _legal(given: str) -> str:
-        return given if _LEGAL_ID.fullmatch(given) else _renamed(given, 12)
+def _legal(given: str) -> str:
+    return given if _LEGAL_ID.fullmatch(given) else _renamed(given, 12)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-from isthmus import wire
 from isthmus.errors import refuse
 from isthmus.frontends.gemini.fields import camel, joined
-from isthmus.request import Notes, expect
+from isthmus.request import expect
 
 Schema = dict[str, Any]
 Walk = Callable[[Any, str, int], Any]
@@ -38,45 +37,35 @@ def json_schema(value: Any, path: str, *, google: bool) -> Schema:
     return cast("Schema", walk(expect(value, dict, path, "a schema object"), path, 0))
 
 
-def input_schema(value: Any, path: str, *, google: bool) -> Schema:
-    """A function's parameters; Claude wants an object at the root, and a function without any has {}."""
-    schema = json_schema({} if value is None else value, path, google=google)
-    if not schema:
-        return {"type": "object", "properties": {}}
-    kind = schema.get("type")
-    if isinstance(kind, list):
-        schema["type"] = kind = "object" if "object" in kind else kind[0] if kind else None
-    if kind is None:
-        return {"type": "object", **{key: each for key, each in schema.items() if key != "type"}}
-    return schema
-
-
 def _google_schema(value: Any, path: str, level: int) -> Any:
     if not isinstance(value, dict):
         return _plain_schema(value, path, level)
     members: Schema = {}
+    keys: dict[str, str] = {}
     for key, member in cast("Schema", value).items():
         if member is not None:
             name = key if key.startswith("$") else camel(key)
-            members[_GOOGLE_KEYS.get(name, name)] = member
+            name = _GOOGLE_KEYS.get(name, name)
+            members[name], keys[name] = member, key
     for name in _COUNTS:
         if isinstance(text := members.get(name), str) and text.isascii() and text.isdigit():
             members[name] = int(text[:18])
-    return _walked(members, path, level, _google_schema)
+    return _walked(members, path, level, _google_schema, keys)
 
 
 def _plain_schema(value: Any, path: str, level: int) -> Any:
     if isinstance(value, bool):
         return value
-    return _walked(expect(value, dict, path, "a schema object"), path, level, _plain_schema)
+    return _walked(expect(value, dict, path, "a schema object"), path, level, _plain_schema, {})
 
 
-def _walked(schema: Schema, path: str, level: int, walk: Walk) -> Schema:
+def _walked(schema: Schema, path: str, level: int, walk: Walk, keys: Mapping[str, str]) -> Schema:
+    """The schema with every schema in it walked; ``keys`` are the client's spellings of its own."""
     if level > DEPTH:
         raise refuse(path, f"a schema of more than {DEPTH} levels")
     found: Schema = {}
     for key, member in schema.items():
-        at = joined(path, key)
+        at = joined(path, keys.get(key, key))
         if key in _DATA:
             found[key] = member
         elif key == "type":
@@ -140,116 +129,28 @@ def _nullable(schema: Schema) -> Schema:
     return schema
 
 
-# --- schemas for answers ------------------------------------------------------------------------
+def closed(schema: Any, path: str) -> Any:
+    """The schema of an answer with every object closed, as Google means it where nothing is said.
 
-_FORMATS = {
-    *("date", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "time", "uri", "uuid"),
-}
-_KEPT = {
-    *("$defs", "$ref", "additionalProperties", "allOf", "anyOf", "const", "default", "definitions"),
-    *("description", "enum", "properties", "required", "title", "type"),
-}
-_SILENT = {"$schema", "$id", "$comment"}
-
-
-def output_schema(schema: Schema, path: str, notes: Notes) -> Schema:
-    """The subset that Claude's structured outputs compile; what it leaves out goes into descriptions.
-
-    Source: the structured outputs page of Anthropic's documentation. Raises GatewayError (400) for
-    what no wording can stand for: objects with free keys, and schemas that contain themselves.
+    Raises GatewayError (400) for an object whose keys are free: Claude's structured outputs know
+    closed objects only, so that it could never hold anything.
     """
-    if _repeats(schema):
-        raise refuse(path, "a schema that contains itself is not accepted for answers")
-    return cast("Schema", _strict(schema, path, notes))
-
-
-def _repeats(root: Schema) -> bool:
-    """Whether some definition refers to itself, over however many others."""
-    graph = {
-        f"#/{key}/{name}": set(_references(each))
-        for key in ("$defs", "definitions")
-        for name, each in cast("Schema", root.get(key) or {}).items()
-    }
-    outer = {key: each for key, each in root.items() if key not in ("$defs", "definitions")}
-    graph["#"] = set(_references(outer))
-    return any(_reaches(graph, start) for start in graph)
-
-
-def _reaches(graph: dict[str, set[str]], start: str) -> bool:
-    """Whether a walk from this definition comes back to it."""
-    seen: set[str] = set()
-    ways = list(graph[start])
-    while ways:
-        name = ways.pop()
-        if name == start:
-            return True
-        if name not in seen:
-            seen.add(name)
-            ways += graph.get(name, ())
-    return False
-
-
-def _references(value: Any) -> list[str]:
-    if isinstance(value, list):
-        return [name for each in cast("list[Any]", value) for name in _references(each)]
-    if not isinstance(value, dict):
-        return []
-    members = cast("Schema", value)
-    own = [members["$ref"]] if isinstance(members.get("$ref"), str) else []
-    inner = [each for key, each in members.items() if key not in _DATA]
-    return own + [name for each in inner for name in _references(each)]
-
-
-def _strict(schema: Any, path: str, notes: Notes) -> Any:
-    if isinstance(schema, bool):
-        raise refuse(path, "a schema of an answer says what is allowed; true and false do not")
+    if isinstance(schema, list):
+        return [closed(each, joined(path, i)) for i, each in enumerate(cast("list[Any]", schema))]
+    if not isinstance(schema, dict):
+        return schema
     found: Schema = {}
-    moved: Schema = {}
     for key, member in cast("Schema", schema).items():
         at = joined(path, key)
-        if key in ("$defs", "definitions", "properties"):
-            found[key] = {
-                name: _strict(each, joined(at, name), notes) for name, each in member.items()
-            }
-        elif key in ("anyOf", "oneOf", "allOf"):
-            rows = [_strict(each, joined(at, i), notes) for i, each in enumerate(member)]
-            found["anyOf" if key == "oneOf" else key] = rows
-        elif key == "items" and not isinstance(member, list):
-            found[key] = _strict(member, at, notes)
-        elif key in _KEPT or _is_kept_limit(key, member):
-            found[key] = member
-        elif key not in _SILENT:
-            moved[key] = member
-            notes.changed(at, "Claude takes no such rule for answers: moved to the description")
-    _close(found, path, notes)
-    return _described(found, moved)
-
-
-def _is_kept_limit(key: str, member: Any) -> bool:
-    if key == "format":
-        return isinstance(member, str) and member in _FORMATS
-    return key == "minItems" and member in (0, 1)
-
-
-def _close(schema: Schema, path: str, notes: Notes) -> None:
-    """Forbid further keys on an object, which structured outputs require."""
-    free = schema.pop("additionalProperties", None)
-    kind = schema.get("type")
-    is_object = kind == "object" or (isinstance(kind, list) and "object" in kind)
-    if not is_object and "properties" not in schema:
-        return
-    if not schema.get("properties") and free is not False:
-        raise refuse(
-            path, "an object with free keys cannot be asked of Claude; name its properties"
-        )
-    if free not in (None, False):
-        notes.changed(joined(path, "additionalProperties"), "Claude takes only false for answers")
-    schema["additionalProperties"] = False
-
-
-def _described(schema: Schema, moved: Schema) -> Schema:
-    if moved:
-        rules = ", ".join(f"{key}: {wire.dumps(member).decode()}" for key, member in moved.items())
-        own = schema.get("description")
-        schema["description"] = f"{own}\n\n{{{rules}}}" if isinstance(own, str) else f"{{{rules}}}"
-    return schema
+        if key in _BY_NAME:
+            found[key] = {name: closed(each, joined(at, name)) for name, each in member.items()}
+        else:
+            found[key] = member if key in _DATA else closed(member, at)
+    kind, free = found.get("type"), found.get("additionalProperties")
+    if kind == "object" or (isinstance(kind, list) and "object" in kind):
+        if not found.get("properties") and free is not False:
+            raise refuse(
+                path, "an object with free keys cannot be asked of Claude; name its properties"
+            )
+        found.setdefault("additionalProperties", False)
+    return found

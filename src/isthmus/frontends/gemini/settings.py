@@ -7,7 +7,8 @@ from typing import Any
 from isthmus.errors import refuse
 from isthmus.frontends.gemini.fields import Fields, cache_control, joined
 from isthmus.frontends.gemini.names import Names
-from isthmus.frontends.gemini.schemas import input_schema, json_schema, output_schema
+from isthmus.frontends.gemini.schemas import closed, json_schema
+from isthmus.frontends.schema import compiled, input_schema
 from isthmus.request import Notes, expect
 
 Body = dict[str, Any]
@@ -140,7 +141,9 @@ def _format(body: Body, config: Fields, notes: Notes) -> None:
     if kind == "text/plain":
         raise refuse(path, "a schema goes with the responseMimeType application/json")
     plain = json_schema(schema, path, google=name == "responseSchema")
-    strict = output_schema(plain, path, notes)
+    strict, moved = compiled(closed(plain, path), path)
+    if moved:
+        notes.changed(path, f"fitted to what Claude takes for answers: {', '.join(moved)}")
     body.setdefault("output_config", {})["format"] = {"type": "json_schema", "schema": strict}
 
 
@@ -205,7 +208,13 @@ def tool_of(function: Fields, names: Names, notes: Notes) -> Body:
         raise refuse(path, "send either parameters or parametersJsonSchema")
     google = "parametersJsonSchema" not in function
     key = "parameters" if google else "parametersJsonSchema"
-    tool["input_schema"] = input_schema(function.get(key), function.path(key), google=google)
+    if key in function:
+        parameters = json_schema(function.get(key), function.path(key), google=google)
+        tool["input_schema"], reason = input_schema(parameters)
+    else:
+        tool["input_schema"], reason = input_schema(None)
+    if reason is not None:
+        notes.changed(function.path(key), reason)
     for name in ("response", "responseJsonSchema", "behavior"):
         if name in function:
             notes.dropped(function.path(name), "Claude is told a function's parameters only")

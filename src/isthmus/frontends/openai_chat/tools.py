@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from isthmus import wire
 from isthmus.errors import refuse
-from isthmus.frontends.openai_chat import schema as schemas
+from isthmus.frontends import schema as schemas
 from isthmus.messages import Block
 from isthmus.request import Notes, expect
 

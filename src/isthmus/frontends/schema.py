@@ -1,4 +1,4 @@
-"""JSON Schemas of Chat clients as the Messages API takes them: tool parameters, answer formats.
+"""JSON Schemas of clients as the Messages API takes them: tool parameters, answer formats.
 
 Source: Anthropic's pages on tool use (the root of ``input_schema``) and on structured outputs (the
 keywords that its grammar compiler knows). The caller's schemas are never changed in place.
