@@ -112,7 +112,7 @@ class World:
 
     def received(self) -> list[Any]:
         """The requests for answers that reached the simulator, oldest first."""
-        return [r for r in self.simulator.requests if r.path != "/v1/models"]
+        return [r for r in self.simulator.requests if not r.path.startswith("/v1/models")]
 
     def post(self, path: str, body: Any, port: int | None = None, **headers: str) -> Reply:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
