@@ -8,7 +8,7 @@ import pytest
 
 from isthmus.adapt import adapt
 from isthmus.profiles import PROFILES, known, profile
-from isthmus.request import Body, Notes
+from isthmus.request import Body, Notes, check_shapes
 
 USER = {"role": "user", "content": [{"type": "text", "text": "hi"}]}
 TOOL = {"name": "f", "input_schema": {"type": "object"}}
@@ -334,6 +334,7 @@ ROWS: list[tuple[str, str, dict[str, Any], dict[str, Any], list[str]]] = [
 )
 def test_rule(model: str, given: dict[str, Any], after: dict[str, Any], noted: list[str]) -> None:
     body, notes = Body({"messages": [USER], **given}), Notes()
+    check_shapes(body)
     adapt(body, profile(model), notes)
     value = body.value()
     assert {name: value.get(name) for name in after} == after

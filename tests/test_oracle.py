@@ -37,9 +37,9 @@ def line(frontend: Frontend, path: str, body: Any, model: str, told: str) -> Lin
     match = next(found for route in frontend.ROUTES if (found := matched(route, path)))
     try:
         request = frontend.decode(http, match)
+        sent = anthropic.encode(request, Target("anthropic", model), Notes())
     except GatewayError:
         return None
-    sent = anthropic.encode(request, Target("anthropic", model), Notes(list(request.notes.rows)))
     assert ("anthropic-version", oracle.TRANSLATED) in sent.headers
     return {"kind": request.operation, "body": json.loads(sent.body), "from": f"{told}, {model}"}
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import socket
+import threading
 import time
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -523,7 +526,7 @@ def test_faults_after_content(world: World, dialect: str, fault: dict[str, Any])
 
 @pytest.fixture(scope="module")
 def hasty() -> Iterator[World]:
-    world = World(timeouts={"first_event": 0.4, "idle": 0.6, "keepalive": 0.15})
+    world = World(timeouts={"first_event": 0.4, "idle": 0.6, "total": 1.5, "keepalive": 0.15})
     yield world
     world.close()
 
@@ -730,3 +733,194 @@ def test_a_model_beyond_the_list_is_asked_for(world: World, name: str) -> None:
         reply = world.get(path, **headers)
         assert reply.status == 200
         assert name in reply.body.decode()
+
+
+# --- what a hostile reader found ----------------------------------------------------------------
+
+
+def raw(world: World, data: bytes, port: int | None = None) -> bytes:
+    """Everything that comes back for these bytes until the gateway has no more to say."""
+    with socket.create_connection(("127.0.0.1", port or world.port), 5) as peer:
+        peer.sendall(data)
+        peer.settimeout(1.0)
+        got = b""
+        with contextlib.suppress(TimeoutError):
+            while part := peer.recv(65536):
+                got += part
+        return got
+
+
+@pytest.mark.parametrize("upgrade", ["h2c", "websocket", "foo"])
+def test_an_offered_upgrade_is_ignored(world: World, upgrade: str) -> None:
+    body = json.dumps(asked("openai-chat", "hi")[1]).encode()
+    head = (
+        f"POST {CHAT} HTTP/1.1\r\nhost: localhost\r\nConnection: Upgrade, HTTP2-Settings\r\n"
+        f"Upgrade: {upgrade}\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n"
+        f"content-length: {len(body)}\r\n\r\n"
+    )
+    assert raw(world, head.encode() + body).startswith(b"HTTP/1.1 200")
+
+
+def test_too_many_header_fields(world: World) -> None:
+    for fields in (b"a: b\r\n" * 200, b"a: " + b"x" * 40_000 + b"\r\n"):
+        data = b"GET /v1/models HTTP/1.1\r\nhost: localhost\r\n" + fields + b"\r\n"
+        assert raw(world, data).startswith(b"HTTP/1.1 431")
+
+
+@pytest.mark.parametrize("model", ["x\r\nset-cookie: e=1", "x" * 300_000, "é\u2028"])
+def test_no_model_name_breaks_the_answer(world: World, model: str) -> None:
+    reply = world.post("/v1/messages", message(model=model), **VERSION)
+    assert reply.status in (400, 404)
+    assert error_message("anthropic", reply)
+    assert "set-cookie" not in reply.headers
+
+
+def test_a_gateway_that_points_at_itself() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    backend = {"type": "anthropic", "api_key": "k", "base_url": f"http://127.0.0.1:{port}"}
+    world = World(port=port, backends={"anthropic": backend})
+    try:
+        reply = world.post("/v1/messages", message(), **VERSION)
+        assert reply.status == 508
+        assert "leads back" in error_message("anthropic", reply)
+    finally:
+        world.close()
+
+
+MALFORMED: list[dict[str, Any]] = [
+    {"messages": "x"},
+    {"messages": [1]},
+    {"messages": [{"role": "user", "content": None}, {"role": "system", "content": "a"}]},
+    {"messages": [{"role": [], "content": "x"}]},
+    {"messages": [{"role": "user", "content": [{"type": "text", "text": 5}]}]},
+    {"thinking": True},
+    {"thinking": {"type": []}},
+    {"tool_choice": [1]},
+    {"output_config": "x"},
+    {"context_management": {"edits": [1]}},
+    {"tools": {}},
+    {"stop_sequences": 1},
+    {"max_tokens": 5, "system": 5},
+    {"cache_control": 5},
+]
+
+
+@pytest.mark.parametrize("fields", MALFORMED, ids=json.dumps)
+def test_malformed_members_where_the_gateway_edits(world: World, fields: dict[str, Any]) -> None:
+    for model in ("claude-sonnet-4-5?temperature=0.5&effort=low", "claude-opus-5-5?max_tokens=9"):
+        reply = world.post("/v1/messages", message(**{"model": model, **fields}), **VERSION)
+        assert reply.status == 400, reply.body
+        assert next(iter(fields)) in reply.body.decode() or "max_tokens" in fields
+    thinking = fields.get("thinking")
+    if thinking is not None:
+        body = {**asked("openai-chat", "hi")[1], "thinking": thinking}
+        reply = world.post(CHAT, body)
+        assert reply.status == 400
+        assert "thinking" in error_message("openai-chat", reply)
+
+
+def test_a_system_turn_after_tool_results_does_not_hide_the_loop(world: World) -> None:
+    function = {"name": "f", "arguments": "{}"}
+    call = {"id": "c1", "type": "function", "function": function}
+    body = {
+        "model": "claude-sonnet-4-5",
+        "reasoning_effort": "high",
+        "messages": [
+            {"role": "user", "content": "go"},
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "c1", "content": "done"},
+            {"role": "system", "content": "note"},
+        ],
+        "tools": [{"type": "function", "function": {"name": "f"}}],
+    }
+    reply = world.post(CHAT, body)
+    assert reply.status == 200, reply.body
+    assert "thinking dropped" in reply.headers["x-isthmus-notes"]
+
+
+def test_an_assistant_message_at_the_end(world: World) -> None:
+    turns = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "Sure: "}]
+    contents = [
+        {"role": "user", "parts": [{"text": "x"}]},
+        {"role": "model", "parts": [{"text": "Sure: "}]},
+    ]
+    old, new = "claude-sonnet-4-5", "claude-sonnet-5-5"
+    body = {"messages": turns, "reasoning_effort": "high"}
+    assert world.post(CHAT, {"model": old, **body}).status == 200
+    assert world.post(GEMINI, {"contents": contents}).status == 200
+    assert json.loads(world.received()[-1].body)["messages"][-1]["content"][0]["text"] == "Sure:"
+    for path, asked_, dialect in (
+        (CHAT, {"model": new, **body}, "openai-chat"),
+        (GEMINI.replace(old, new), {"contents": contents}, "gemini"),
+    ):
+        reply = world.post(path, asked_)
+        assert reply.status == 400
+        assert "continues no assistant message" in error_message(dialect, reply)
+
+
+def test_numbers_out_of_range_are_named_by_the_clients_path(world: World) -> None:
+    for name, value in (("topP", 1.5), ("temperature", -1), ("temperature", 2.5), ("topK", -1)):
+        body = {**asked("gemini", "hi")[1], "generationConfig": {name: value}}
+        reply = world.post(GEMINI, body)
+        assert reply.status == 400
+        assert f"generationConfig.{name}" in error_message("gemini", reply)
+
+
+def upstream_says(*answers: bytes, hold: float = 0.0) -> tuple[str, socket.socket]:
+    """A provider on a raw socket: each connection reads once and gets the next answer."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        for answer in answers:
+            with contextlib.suppress(OSError):
+                peer, _ = listener.accept()
+                peer.recv(65536)
+                peer.sendall(answer)
+                time.sleep(hold)
+                peer.close()
+
+    threading.Thread(target=serve, daemon=True).start()
+    return f"http://127.0.0.1:{listener.getsockname()[1]}", listener
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        (200, b'{"type":"error","error":{"type":"overloaded_error","message":"full"}}', 529),
+        (200, b'{"type": nonsense', 502),
+        (200, b"[]", 502),
+        (999, b"{}", 502),
+        (503, b"<p>" + UPSTREAM_KEY.encode() + b"</p>", 503),
+    ],
+)
+def test_whole_answers_that_are_none(status: int, body: bytes, expected: int) -> None:
+    head = f"HTTP/1.1 {status} X\r\ncontent-type: application/json\r\nconnection: close\r\n"
+    answer = f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
+    url, listener = upstream_says(answer, answer)  # the first connection asks for the models
+    backend = {"type": "anthropic", "api_key": UPSTREAM_KEY, "base_url": url}
+    world = World(backends={"anthropic": backend})
+    try:
+        reply = world.post("/v1/messages", message(), **VERSION)
+        assert reply.status == expected, reply.body
+        assert error_message("anthropic", reply)
+        assert UPSTREAM_KEY not in reply.body.decode()
+    finally:
+        world.close()
+        listener.close()
+
+
+def test_a_gateway_that_shuts_down_says_so_in_the_stream() -> None:
+    for dialect in DIALECTS:
+        world = World()
+        world.script(fault={"kind": "stall", "after": 3, "seconds": 15})
+        path, body = asked(dialect, "hi", stream=True)
+        with ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(world.post, path, body, **HEADERS[dialect])
+            deadline = time.monotonic() + 5
+            while not world.received() and time.monotonic() < deadline:
+                time.sleep(0.01)
+            time.sleep(0.2)
+            world.close()
+            failed_stream(dialect, answer.result(10))

@@ -11,6 +11,7 @@ import copy
 from collections.abc import Iterator
 from typing import Any, cast
 
+from isthmus.errors import refuse
 from isthmus.messages import Block
 from isthmus.profiles import Profile
 from isthmus.request import Body, Notes
@@ -25,7 +26,10 @@ BREAKPOINTS = 4
 
 
 def adapt(body: Body, profile: Profile, notes: Notes) -> None:
-    """Edit the body in place so that the profile's model accepts it."""
+    """Edit the body in place so that the profile's model accepts it.
+
+    The body must have passed ``request.check_shapes``.
+    """
     for rule in RULES:
         rule(body, profile, notes)
 
@@ -117,9 +121,17 @@ def _why_not_manual(body: Body) -> str | None:
         return f"max_tokens {limit} leaves no room for a budget of {MIN_BUDGET}"
     if (body.peek("tool_choice") or {}).get("type") in ("any", "tool"):
         return "a forced tool excludes thinking with a budget"
+    if _continues(body):
+        return "an assistant message at the end excludes thinking with a budget"
     if _loop_lacks_thinking(body.peek("messages") or []):
         return "the tool call being answered came without its thinking"
     return None
+
+
+def _continues(body: Body) -> bool:
+    """Whether the model is to go on from an assistant message (prefill)."""
+    turns = body.peek("messages")
+    return bool(turns) and turns[-1]["role"] == "assistant"
 
 
 def _loop_lacks_thinking(turns: list[dict[str, Any]]) -> bool:
@@ -195,10 +207,27 @@ def _tool_choice(body: Body, profile: Profile, notes: Notes) -> None:
     if not body.peek("tools"):
         body.drop("tool_choice")
         notes.dropped("tool_choice", "there are no tools to choose from")
-    elif fields.get("type") in ("any", "tool") and not profile.forced_tools:
+    elif fields.get("type") in ("any", "tool") and (not profile.forced_tools or _continues(body)):
         rest = {k: v for k, v in fields.items() if k == "disable_parallel_tool_use"}
         body.edit("tool_choice", {"type": "auto", **rest})
-        notes.changed("tool_choice", f"{profile.id} cannot be forced to use a tool: auto")
+        who = f"{profile.id} cannot be forced to use a tool"
+        why = f"{who} after an assistant message" if profile.forced_tools else who
+        notes.changed("tool_choice", f"{why}: auto")
+
+
+def refuse_continuation(body: Body, profile: Profile) -> None:
+    """Raises GatewayError (400) for an assistant message at the end that the model cannot go on from.
+
+    For bodies that we built: a Claude client is told so by the provider, in words that it knows.
+    """
+    if not _continues(body):
+        return
+    if not profile.prefill:
+        raise refuse(
+            "messages", f"{profile.id} continues no assistant message: end with one of the user"
+        )
+    if "format" in (body.peek("output_config") or {}):
+        raise refuse("output_config.format", "not together with an assistant message at the end")
 
 
 def _sampling(body: Body, profile: Profile, notes: Notes) -> None:
@@ -232,6 +261,12 @@ def _drop_sampling(body: Body, name: str, reason: str, notes: Notes) -> None:
     if name == "top_k" or body.peek(name) != 1:
         notes.dropped(name, reason)
     body.drop(name)
+
+
+def _geography(body: Body, profile: Profile, notes: Notes) -> None:
+    if "inference_geo" in body and not profile.geography:
+        body.drop("inference_geo")
+        notes.dropped("inference_geo", f"{profile.id} does not say where it runs")
 
 
 def _speed(body: Body, profile: Profile, notes: Notes) -> None:
@@ -332,6 +367,7 @@ def _content(turn: dict[str, Any]) -> list[Block]:
 
 
 RULES = (
+    _system_turns,
     _max_tokens,
     _tool_choice,
     _thinking,
@@ -340,7 +376,9 @@ RULES = (
     _sampling,
     _speed,
     _stop_sequences,
+    _geography,
     _breakpoints,
-    _system_turns,
 )
-"""In this order: budgets depend on limits and tool choice, effort and sampling on thinking."""
+"""In this order: all look at the turns as they will be; budgets depend on limits and tool choice,
+effort and sampling on thinking.
+"""

@@ -25,6 +25,11 @@ MAIN: RouteTable = sorted(
 DEDICATED: RouteTable = [(FRONTENDS["anthropic"], route) for route in anthropic.BARE]
 """The routes of the port that speaks Anthropic's dialect only."""
 
+FIELD_LIMIT = 100
+HEAD_LIMIT = 32 * 1024
+"""How many header fields a request may have, and how many bytes of them."""
+BODY_SECONDS = 120.0
+"""How long a request body may take in all."""
 FALLBACK = "openai-chat"
 """The dialect of an error answer to a request that bears no sign of any."""
 
@@ -57,7 +62,13 @@ class Application:
         await send({"type": "lifespan.shutdown.complete"})
 
     def admit(self, http: HttpRequest) -> None:
-        """Raises GatewayError for who may not use the gateway."""
+        """Raises GatewayError for who may not use the gateway, and for a head that is too large."""
+        size = sum(len(name) + len(value) for name, value in http.headers)
+        if len(http.headers) > FIELD_LIMIT or size > HEAD_LIMIT:
+            raise GatewayError(
+                "too_large_head",
+                f"more than {FIELD_LIMIT} header fields or {HEAD_LIMIT} bytes of them",
+            )
         self._door.admit(http)
 
     def match(self, http: HttpRequest) -> tuple[Frontend, Match | GatewayError]:
@@ -99,9 +110,12 @@ class Application:
             raise _too_large(self._body_limit)
         parts: list[bytes] = []
         size, more = 0, True
+        clock = asyncio.get_running_loop().time
+        end = clock() + BODY_SECONDS
         while more:
             try:
-                message = await asyncio.wait_for(receive(), self._body_idle)
+                async with asyncio.timeout(min(self._body_idle, end - clock())):
+                    message = await receive()
             except TimeoutError:
                 raise GatewayError("request_timeout", "the request body did not come") from None
             if message["type"] == "http.disconnect":

@@ -186,7 +186,7 @@ def _end_unbound(error: OSError, host: str, ports: Sequence[int]) -> NoReturn:
     address = error.filename or " or ".join(_address(host, port) for port in ports)
     reasons = {
         errno.EADDRINUSE: f"{address} is already in use: end the other program, or choose another "
-        "port with --port",
+        "port (--port, --anthropic-port)",
         errno.EACCES: f"no permission to listen on {address}: ports below 1024 need privileges",
         errno.EADDRNOTAVAIL: f"{host} is not an address of this machine",
         errno.EAFNOSUPPORT: f"this machine has no network of the kind that {host} belongs to",

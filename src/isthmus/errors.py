@@ -47,6 +47,9 @@ KINDS: dict[str, Kind] = {
     "request_timeout": Kind(408, "timeout_error", "timeout_error", "DEADLINE_EXCEEDED"),
     "conflict": Kind(409, "conflict_error", "conflict_error", "ABORTED"),
     "too_large": Kind(413, "request_too_large", "invalid_request_error", "INVALID_ARGUMENT"),
+    "too_large_head": Kind(
+        431, "invalid_request_error", "invalid_request_error", "INVALID_ARGUMENT"
+    ),
     "unsupported_encoding": Kind(
         415, "invalid_request_error", "invalid_request_error", "INVALID_ARGUMENT"
     ),
@@ -59,6 +62,7 @@ KINDS: dict[str, Kind] = {
     "upstream_disconnected": Kind(502, "api_error", "server_error", "UNAVAILABLE"),
     "upstream_refused_key": Kind(502, "api_error", "server_error", "UNAVAILABLE"),
     "unavailable": Kind(503, "api_error", "server_error", "UNAVAILABLE"),
+    "loop": Kind(508, "api_error", "server_error", "FAILED_PRECONDITION"),
     "timeout": Kind(504, "timeout_error", "server_error", "DEADLINE_EXCEEDED"),
     "overloaded": Kind(529, "overloaded_error", "overloaded_error", "UNAVAILABLE"),
 }

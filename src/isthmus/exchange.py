@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
 from typing import Any, Protocol, cast
 
 import structlog
@@ -14,7 +14,7 @@ import structlog
 from isthmus import messages, wire
 from isthmus.errors import GatewayError
 from isthmus.frontends import Encoder, Frontend, Match
-from isthmus.gateway import Gateway
+from isthmus.gateway import HOP, Gateway
 from isthmus.messages import Event, Reader
 from isthmus.pipeline import Answer
 from isthmus.request import Headers, HttpRequest, Request
@@ -26,6 +26,8 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 PROBES = ("/", "/api/hello")
 """Paths that Claude Code asks with HEAD before its first request."""
 JSON = "application/json"
+FAREWELL_SECONDS = 1.0
+"""How long a client may take to read of its failure."""
 RETRY_HEADERS = ("retry-after", "retry-after-ms", "x-should-retry")
 
 _log = structlog.get_logger("isthmus")
@@ -70,6 +72,8 @@ class Exchange:
             await self._fail(error)
         except ClientGone:
             return
+        except asyncio.CancelledError:
+            await self._fail(GatewayError("unavailable", "the gateway is shutting down"))
         except Exception:
             _log.exception("internal error", exchange=self._id)
             await self._fail(GatewayError("internal", "an error of the gateway itself"))
@@ -77,6 +81,8 @@ class Exchange:
     async def _serve(self, match: Match | GatewayError) -> None:
         gateway = self._host.gateway
         self._host.admit(self._http)
+        if self._http.header(HOP) == gateway.id:
+            raise GatewayError("loop", "a backend's base_url leads back to this gateway")
         if self._http.method == "HEAD" and self._http.path in PROBES:
             await self._whole(200, (), b"")
             return
@@ -108,7 +114,10 @@ class Exchange:
         assert task is not None
         left = asyncio.create_task(self._wait_until_gone(task))
         try:
-            await self._relay(request, await self._host.gateway.answer(request))
+            async with asyncio.timeout(self._host.gateway.config.timeouts.stream_total):
+                await self._relay(request, await self._host.gateway.answer(request))
+        except TimeoutError:
+            raise GatewayError("timeout", "the exchange took too long") from None
         except asyncio.CancelledError:
             if left.done() and not left.cancelled():
                 task.uncancel()
@@ -130,7 +139,8 @@ class Exchange:
                 await self._relay_stream(request, answer, answer.events)
             else:
                 message = await _collected(answer.events)
-                body = self._frontend.encode_message(request, message)
+                with _blaming_the_provider():
+                    body = self._frontend.encode_message(request, message)
                 await self._whole(200, self._headers(answer), body)
         finally:
             answer.close()
@@ -174,21 +184,28 @@ class Exchange:
 
     def _headers(self, answer: Answer) -> Headers:
         notes = answer.notes.header()
-        target = f"{answer.target.backend}:{answer.target.model}"
+        target = f"{answer.target.backend}:{answer.target.model[:200]}"
         return (
             *answer.headers,
-            ("x-isthmus-target", target.encode("ascii", "replace").decode()),
+            ("x-isthmus-target", target.encode("unicode_escape").decode("ascii")),
             *((("x-isthmus-notes", notes),) if notes else ()),
         )
 
     # --- writing --------------------------------------------------------------------------------
 
     async def _fail(self, error: GatewayError) -> None:
-        """Tell the client, by status and body, or within the stream where that has begun."""
-        if self._streaming:
-            await self._end_stream(error)
-        if self._begun:
-            return
+        """Tell the client, by status and body, or within the stream where that has begun.
+
+        A client that does not read is not waited for: the host closes what has no end.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL_SECONDS):
+                if self._streaming:
+                    await self._end_stream(error)
+                elif not self._begun:
+                    await self._end_unanswered(error)
+
+    async def _end_unanswered(self, error: GatewayError) -> None:
         dialect = self._frontend.DIALECT
         headers = error.headers if dialect == "anthropic" else _retry_headers(error)
         if error.retry_after is not None and not any(k == "retry-after" for k, _ in headers):
@@ -206,7 +223,6 @@ class Exchange:
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
     async def _head(self, status: int, headers: Headers) -> None:
-        self._begun = True
         own = (("x-isthmus-exchange", self._id),)
         given = [value for key, value in headers if key == "request-id"]
         if not given:
@@ -215,6 +231,7 @@ class Exchange:
         own = (*own, ("x-request-id", given[0] if given else f"req_{self._id}"))
         rows = [(k.encode("latin-1"), v.encode("latin-1")) for k, v in (*headers, *own)]
         await self._send({"type": "http.response.start", "status": status, "headers": rows})
+        self._begun = True
 
     async def _more(self, data: bytes) -> None:
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
@@ -251,10 +268,20 @@ def _encoded(
             whole = reader.feed(event)
             if reader.state == "error":
                 return b"".join(data), messages.stream_error(event)
-            data += map(encoder.feed, whole)
+            with _blaming_the_provider():
+                data += map(encoder.feed, whole)
     except GatewayError as error:
         return b"".join(data), error
     return b"".join(data), None
+
+
+@contextlib.contextmanager
+def _blaming_the_provider() -> Iterator[None]:
+    """What the reader lets pass though an encoder cannot read it is no protocol that we know."""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
+        raise messages.broken(f"a value that cannot be read ({type(error).__name__})") from error
 
 
 def _counted(body: bytes) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from typing import Any, cast
 from urllib.parse import quote
@@ -16,7 +18,7 @@ from isthmus.errors import GatewayError
 from isthmus.frontends import Model
 from isthmus.messages import Event
 from isthmus.pipeline import Answer, Call, compose
-from isthmus.request import HttpRequest, Notes, Request, Target
+from isthmus.request import Body, HttpRequest, Notes, Request, Target
 from isthmus.routing import selector
 from isthmus.simulator import Options, Simulator
 from isthmus.steps.key import choose_key
@@ -27,6 +29,12 @@ WHOLE_LIMIT = 128 * 1024 * 1024
 """Bytes of an error body, and of an answer that is not streamed."""
 LIST_LIMIT = 4 * 1024 * 1024
 LIST_DEADLINES = Deadlines(connect=5, first_event=5, idle=5, total=10)
+HEAD_SECONDS = 10.0
+"""How long the head of a stream waits for its message to start; then pings go out."""
+SECRET_LENGTH = 8
+"""Shorter keys are placeholders, which may stand in any text."""
+HOP = "x-isthmus-hop"
+"""Header with the id of the gateway that sent a request, so that one that comes back is noticed."""
 SIMULATOR_KEY = "simulated"
 
 
@@ -44,17 +52,13 @@ class Gateway:
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        self.id = secrets.token_hex(8)
         self._upstream = Upstream()
         self._accounts: dict[str, Account] = {}
         self._simulators: list[Simulator] = []
         keys = {name: row.keys or (SIMULATOR_KEY,) for name, row in config.backends.items()}
         self._call: Call = compose([choose_key(keys)], self._attempt)
         self.catalog = Catalog(config, self._list_models, self._one_model)
-        times = config.timeouts
-        self._deadlines = {
-            stream: Deadlines(times.connect, times.first_event, times.idle, total)
-            for stream, total in ((True, times.stream_total), (False, times.total))
-        }
         self._keys = keys
 
     async def start(self) -> None:
@@ -95,10 +99,12 @@ class Gateway:
         account = self._accounts[target.backend]
         fitted, notes = Notes(), Notes()
         http = account.dialect.encode(request, target, fitted)
+        http = replace(http, headers=(*http.headers, (HOP, self.id)))
         notes.take(request.notes, {})
         notes.take(fitted, FRONTENDS[request.dialect].NAMES)
-        deadlines = self._deadlines[_streams(request, account)]
-        response = await self._upstream.send(account.origin, http, deadlines)
+        response = await self._upstream.send(
+            account.origin, http, self._deadlines(request, account)
+        )
         try:
             answer = Answer(
                 response.status,
@@ -113,24 +119,30 @@ class Gateway:
             raise
         return answer
 
+    def _deadlines(self, request: Request, account: Account) -> Deadlines:
+        """What the config grants; the head of an answer that is not streamed comes with its end."""
+        times = self.config.timeouts
+        total = times.stream_total if request.stream else times.total
+        if _streams(request, account):
+            return Deadlines(times.connect, times.first_event, times.idle, total)
+        return Deadlines(times.connect, total, total, total)
+
     async def _fill(
         self, answer: Answer, response: Response, request: Request, account: Account
     ) -> None:
         """Give the answer its events or its whole body, once it is certain that there is one."""
         if not 200 <= response.status < 300:
-            raise await _refusal(response, account)
+            raise await _refusal(response, account, request.key)
         if response.header("content-encoding") not in ("", "identity"):
             raise messages.broken("a compressed answer, which was not asked for")
         if not _streams(request, account):
-            answer.whole = await response.read(WHOLE_LIMIT)
-            if not answer.whole.lstrip().startswith(b"{"):
-                raise messages.broken(f"no JSON object: {answer.whole[:200]!r}")
+            answer.whole = _checked(await response.read(WHOLE_LIMIT))
             return
         if not response.header("content-type").startswith("text/event-stream"):
             raise await _not_streamed(response)
-        tick = self.config.timeouts.keepalive
+        tick = min(self.config.timeouts.keepalive, HEAD_SECONDS)
         batches = _batches(response, account.dialect.decoder(request), tick)
-        first = await _first(batches)
+        first = await _first(batches, asyncio.get_running_loop().time)
         answer.events = _rejoined(first, batches)
 
     async def _list_models(self, name: str) -> list[Model]:
@@ -173,9 +185,25 @@ def _streams(request: Request, account: Account) -> bool:
     return request.stream or request.dialect != account.dialect.DIALECT
 
 
-async def _refusal(response: Response, account: Account) -> GatewayError:
-    """What a non-2xx answer says; a redirect is not followed, a refused key is no fault of the client."""
+def _checked(body: bytes) -> bytes:
+    """A whole answer. Raises GatewayError where it is none, or an error in disguise."""
+    try:
+        kind = Body(body).peek("type")
+    except GatewayError:
+        raise messages.broken(f"no JSON object: {messages.quoted(body)}") from None
+    if kind == "error":
+        raise messages.provider_error(wire.loads(body))
+    return body
+
+
+async def _refusal(response: Response, account: Account, key: str) -> GatewayError:
+    """What a non-2xx answer says; a redirect is not followed, a refused key is no fault of the client.
+
+    A provider that repeats our key in its answer does not give it away.
+    """
     body = await response.read(ERROR_LIMIT)
+    if len(key) >= SECRET_LENGTH:
+        body = body.replace(key.encode(), b"[key]")
     response.close()
     error = account.dialect.decode_error(response.status, response.headers, body)
     if response.status < 400:
@@ -198,7 +226,9 @@ async def _not_streamed(response: Response) -> GatewayError:
         value = None
     if isinstance(value, dict) and value.get("type") == "error":  # pyright: ignore
         return messages.provider_error(value)
-    return messages.broken(f"no stream but {response.header('content-type')!r}: {body[:200]!r}")
+    return messages.broken(
+        f"no stream but {response.header('content-type')!r}: {messages.quoted(body)}"
+    )
 
 
 async def _batches(response: Response, decoder: Decoder, tick: float) -> AsyncIterator[list[Event]]:
@@ -218,12 +248,13 @@ async def _batches(response: Response, decoder: Decoder, tick: float) -> AsyncIt
     decoder.finish()
 
 
-async def _first(batches: AsyncIterator[list[Event]]) -> list[Event]:
-    """All events up to the start of the message and what came with it.
+async def _first(batches: AsyncIterator[list[Event]], clock: Callable[[], float]) -> list[Event]:
+    """All events up to the start of the message and what came with it, for HEAD_SECONDS at most.
 
     Raises what an ``error`` event before any content says: the head has not gone out yet.
     """
     events: list[Event] = []
+    end = clock() + HEAD_SECONDS
     async for batch in batches:
         events += batch
         for event in batch:
@@ -231,7 +262,7 @@ async def _first(batches: AsyncIterator[list[Event]]) -> list[Event]:
                 return events
             if event.type == "error":
                 raise messages.stream_error(event)
-        if any(event.type == "message_start" for event in batch):
+        if clock() >= end or any(event.type == "message_start" for event in batch):
             return events
     return events
 

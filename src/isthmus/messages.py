@@ -113,8 +113,13 @@ def _decoded(frame: bytes) -> dict[str, Any]:
     except ValueError:
         value = None
     if not isinstance(value, dict):
-        raise broken(f"an event whose data is no JSON object: {data[:200]!r}")
+        raise broken(f"an event whose data is no JSON object: {quoted(data)}")
     return cast("dict[str, Any]", value)
+
+
+def quoted(data: bytes, limit: int = 200) -> str:
+    """At most ``limit`` bytes of a foreign body, fit to be shown."""
+    return ascii(data[:limit].decode("utf-8", "replace"))
 
 
 def broken(what: str) -> GatewayError:
@@ -321,6 +326,9 @@ class Reader:
     def _settle(self, value: dict[str, Any]) -> None:
         message = cast("dict[str, Any]", self.message)
         message.update(value["delta"])
+        reason = value["delta"].get("stop_reason")
+        if not isinstance(reason, str | None):
+            raise TypeError("stop_reason is no string")
         told = (value.get("usage") or {}).items()
         message["usage"].update({name: count for name, count in told if count is not None})
         extra = {k: v for k, v in value.items() if k not in ("type", "delta", "usage")}

@@ -45,6 +45,8 @@ class Profile:
     min_cacheable: int | None
     fast: bool
     """Whether ``speed`` may be ``fast``."""
+    geography: bool
+    """Whether ``inference_geo`` is taken."""
     prices: Mapping[str, float] | None
 
 

@@ -244,3 +244,34 @@ def expect(value: Any, kind: type | tuple[type, ...], path: str, wanted: str) ->
 
 def _kinds(kind: type | tuple[type, ...]) -> tuple[type, ...]:
     return kind if isinstance(kind, tuple) else cast("tuple[type, ...]", (kind,))
+
+
+_OBJECTS = ("thinking", "tool_choice", "output_config", "context_management")
+_LISTS = ("messages", "tools", "stop_sequences")
+
+
+def check_shapes(body: Body) -> None:
+    """See that what the rules read has the types that they trust; null counts as absent.
+
+    Raises GatewayError (400) that names the path of the first wrong type.
+    """
+    for name in _OBJECTS:
+        value = body.peek(name)
+        if value is not None:
+            expect(value, dict, name, "an object")
+            if value.get("type") is not None:
+                expect(value["type"], str, f"{name}.type", "a string")
+    for name in _LISTS:
+        if body.peek(name) is not None:
+            expect(body.peek(name), list, name, "an array")
+    for index, turn in enumerate(body.peek("messages") or ()):
+        path = f"messages.{index}"
+        expect(turn, dict, path, "an object")
+        expect(turn.get("role"), str, f"{path}.role", "a string")
+        content = expect(
+            turn.get("content"), (str, list), f"{path}.content", "a string or an array"
+        )
+        for at, block in enumerate(content if isinstance(content, list) else ()):
+            expect(block, dict, f"{path}.content.{at}", "an object")
+            if block.get("type") == "text":
+                expect(block.get("text"), str, f"{path}.content.{at}.text", "a string")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import re
 import signal
 import socket
 import sys
@@ -11,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import structlog
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from isthmus.application import DEDICATED, MAIN, Application
 from isthmus.config import Config
@@ -20,6 +23,11 @@ DRAIN_SECONDS = 30
 """How long running exchanges may go on after a signal; a second signal ends them at once."""
 KEEP_ALIVE_SECONDS = 75
 BACKLOG = 2048
+FAREWELL_SECONDS = 2.0
+"""How long exchanges that are ended early may take to tell their clients so."""
+_UPGRADE = re.compile(rb"\r\nupgrade(?=:)", re.IGNORECASE)
+_HIDDEN_NAME = b"x-isthmus-upgrade"
+_HIDDEN = b"\r\n" + _HIDDEN_NAME
 
 Ready = Callable[[Mapping[str, int]], None]
 
@@ -41,15 +49,23 @@ def run(config: Config, ready: Ready) -> None:
 
 def log_to_stderr() -> None:
     """One line of JSON for each record. Tracebacks hold no local values, which may be secrets."""
+    shared: list[structlog.types.Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    render = structlog.processors.JSONRenderer()
     structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        processors=[*shared, render], logger_factory=structlog.PrintLoggerFactory(sys.stderr)
     )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
 
 
 async def serve(config: Config, ready: Ready) -> None:
@@ -86,9 +102,20 @@ async def _all_ended(tasks: Sequence[asyncio.Task[None]], servers: Sequence[_Ser
         for server in servers:
             server.should_exit = server.force_exit = True
         await asyncio.wait(tasks)
+        await _said_farewell(servers)
         raise
+    await _said_farewell(servers)
     for task in tasks:
         task.result()
+
+
+async def _said_farewell(servers: Sequence[_Server]) -> None:
+    """End the exchanges that still run, each with an error in its client's dialect."""
+    running = [task for server in servers for task in server.server_state.tasks]
+    for task in running:
+        task.cancel()
+    if running:
+        await asyncio.wait(running, timeout=FAREWELL_SECONDS)
 
 
 def bound(host: str, port: int) -> socket.socket:
@@ -108,6 +135,33 @@ def bound(host: str, port: int) -> socket.socket:
     return listener
 
 
+class _Protocol(HttpToolsProtocol):
+    """uvicorn's protocol, which does not lose the body of a request that offers an upgrade.
+
+    The parser ends at an ``Upgrade`` header (RFC 9110, section 7.8, lets a server ignore it; Java's
+    client sends one by default), so the parser sees it under another name.
+    """
+
+    _in_body = False
+
+    def data_received(self, data: bytes) -> None:
+        if not self._in_body:
+            head, end, rest = data.partition(b"\r\n\r\n")
+            data = _UPGRADE.sub(_HIDDEN, head) + end + rest
+        super().data_received(data)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        super().on_header(b"upgrade" if name.lower() == _HIDDEN_NAME else name, value)
+
+    def on_headers_complete(self) -> None:
+        self._in_body = True
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._in_body = False
+        super().on_message_complete()
+
+
 class _Server(uvicorn.Server):
     """One port's server. It leaves the signals to us: there may be two of them."""
 
@@ -116,7 +170,7 @@ class _Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 application,
-                http="httptools",
+                http=_Protocol,
                 ws="none",
                 lifespan="off",
                 log_config=None,

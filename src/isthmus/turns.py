@@ -118,6 +118,22 @@ def _say(turns: list[Turn], role: str, blocks: list[Block]) -> None:
         turns.append(cast("Turn", {"role": role, "content": blocks}))
 
 
+def trimmed(turns: list[Turn], notes: Notes, path: str) -> list[Turn]:
+    """The turns, a final assistant text without the white space at its end, which would be refused.
+
+    Only the very tail may be changed so: it stands again untouched on the next request.
+    """
+    if not turns or turns[-1]["role"] != "assistant":
+        return turns
+    blocks = cast("list[Block]", turns[-1]["content"])
+    last = blocks[-1]
+    if last["type"] != "text" or last["text"] == last["text"].rstrip():
+        return turns
+    notes.changed(path, "the white space at the end of the final text was removed")
+    content = [*blocks[:-1], {**last, "text": last["text"].rstrip()}]
+    return [*turns[:-1], {"role": "assistant", "content": content}]
+
+
 def unanswered(call: str) -> Block:
     """The result of a call whose result the client does not have."""
     return {"type": "tool_result", "tool_use_id": call, "content": NO_RESULT, "is_error": True}

@@ -92,11 +92,12 @@ class Response:
     async def chunks(self, tick: float) -> AsyncIterator[bytes]:
         """The body as it comes; b"" after every ``tick`` seconds of silence.
 
-        Raises GatewayError on a stall (``idle``, ``total``) and on a body that breaks off.
+        Raises GatewayError on a stall (``first_event``, then ``idle``; ``total``) and on a body that
+        breaks off.
         """
         connection, loop = self._connection, asyncio.get_running_loop()
         end = self._started + self._deadlines.total
-        silent = loop.time() + self._deadlines.idle
+        silent = self._started + self._deadlines.first_event
         while True:
             data = connection.take()
             if data:
@@ -292,16 +293,16 @@ class _Connection(asyncio.Protocol):
         if self._lingering is not None:
             self._lingering.cancel()
             self._lingering = None
-        if (
-            self.complete
-            and self._reusable
-            and not self.closed
-            and len(self._pool) < IDLE_PER_ORIGIN
-        ):
+        if self._is_clean() and len(self._pool) < IDLE_PER_ORIGIN:
             self.idle_since = asyncio.get_running_loop().time()
             self._pool.append(self)
         else:
             self.abort()
+
+    def _is_clean(self) -> bool:
+        """Whether the next request would be the next thing on the wire, and its answer the next."""
+        unsent = not self.closed and self._transport.get_write_buffer_size()
+        return self.complete and self._reusable and not self.closed and not unsent
 
     def abort(self) -> None:
         self._busy = False
@@ -333,6 +334,8 @@ class _Connection(asyncio.Protocol):
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_LIMIT:
                 self._fail(_not_http("too large a head"))
+        if self.complete and self._lingering is not None:
+            self._settle()  # only now: the same read may have brought more than was asked for
         self._wake()
 
     def _unsolicited(self) -> None:
@@ -411,8 +414,6 @@ class _Connection(asyncio.Protocol):
             self.headers = []
             return
         self.complete = True
-        if self._lingering is not None:
-            self._settle()
 
 
 def _serialised(origin: Origin, request: HttpRequest) -> bytes:

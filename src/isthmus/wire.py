@@ -77,6 +77,10 @@ def loads_halves(text: bytes | str) -> Any:
         raise ValueError(f"byte {wrong.start} is not UTF-8") from None
     except json.JSONDecodeError as wrong:
         raise ValueError(f"{wrong.msg} (line {wrong.lineno}, column {wrong.colno})") from None
+    except ValueError as wrong:
+        if "int_max_str_digits" in str(wrong):
+            raise ValueError("a whole number has too many digits") from None
+        raise
 
 
 def _no_constant(name: str) -> NoReturn:

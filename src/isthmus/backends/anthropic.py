@@ -8,11 +8,11 @@ from __future__ import annotations
 from urllib.parse import parse_qsl, urlencode
 
 from isthmus import wire
-from isthmus.adapt import adapt
+from isthmus.adapt import adapt, refuse_continuation
 from isthmus.errors import GatewayError
-from isthmus.messages import STREAM_EVENTS, Event, cut_off, provider_error
+from isthmus.messages import STREAM_EVENTS, Event, cut_off, provider_error, quoted
 from isthmus.profiles import profile
-from isthmus.request import Body, Headers, HttpRequest, Notes, Request, Target
+from isthmus.request import Body, Headers, HttpRequest, Notes, Request, Target, check_shapes
 from isthmus.routing import selector
 
 DIALECT = "anthropic"
@@ -54,11 +54,13 @@ def encode(request: Request, target: Target, notes: Notes) -> HttpRequest:
     native = request.dialect == DIALECT
     if body.peek("model") != target.model:
         body.edit("model", target.model)
-    selector.apply(target.parameters, body)
     if not native and request.operation == "messages":
         body.edit("stream", True)
-    if not native or target.changed:
+    if not native:
         _fit(body, request, target, notes)
+        refuse_continuation(body, profile(target.model))
+    elif target.changed:
+        body = _fitted_if_sound(body, request, target, notes)
     return HttpRequest(
         method="POST",
         path=PATHS[request.operation],
@@ -68,8 +70,21 @@ def encode(request: Request, target: Target, notes: Notes) -> HttpRequest:
     )
 
 
+def _fitted_if_sound(body: Body, request: Request, target: Target, notes: Notes) -> Body:
+    """A Claude client's body for a model that we chose; a malformed one is the provider's to refuse."""
+    twin, made = body.copy(), Notes()
+    try:
+        _fit(twin, request, target, made)
+    except GatewayError:
+        return body
+    notes.take(made, {})
+    return twin
+
+
 def _fit(body: Body, request: Request, target: Target, notes: Notes) -> None:
-    """Make the body one that the target's model takes."""
+    """Make the body one that the target's model takes, with the selector's parameters."""
+    check_shapes(body)
+    selector.apply(target.parameters, body)
     adapt(body, profile(target.model), notes)
     if request.operation == "count_tokens":
         for name in _NOT_COUNTED:
@@ -164,11 +179,6 @@ def _not_a_stream(data: bytes) -> GatewayError:
     )
 
 
-def quoted(data: bytes, limit: int = 200) -> str:
-    """At most ``limit`` bytes of a foreign body, fit to be shown."""
-    return ascii(data[:limit].decode("utf-8", "replace"))
-
-
 def decoder(request: Request) -> _Decoder:
     return _Decoder()
 
@@ -206,7 +216,7 @@ def decode_error(status: int, headers: Headers, body: bytes) -> GatewayError:
     if status in (401, 403):
         error.kind = "upstream_refused_key"
         return error
-    if status >= 400:
+    if 400 <= status <= 599:
         error.status = status
         error.body = body if envelope else None
     return error

@@ -16,6 +16,8 @@ from .shapes import Caller, check
 
 Headers = list[tuple[str, str]]
 
+MAX_DEPTH = 200
+
 
 def header(headers: Headers, name: str) -> str | None:
     """The first header of that name."""
@@ -115,11 +117,23 @@ def parse_json_value(body: bytes) -> Any:
         raise Refusal(f"The request body is not valid JSON: {error}") from None
 
 
+def check_depth(value: Any) -> None:
+    """Refuse what is nested more deeply than anything that walks it may go."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        inner = (item.values() if isinstance(item, dict) else item for item in level)
+        level = [child for items in inner for child in items if isinstance(child, (dict, list))]
+        if not level:
+            return
+    raise Refusal("The request body is nested too deeply.")
+
+
 def parse_json(body: bytes) -> dict[str, Any]:
     """A JSON object."""
     value = parse_json_value(body)
     if not isinstance(value, dict):
         raise Refusal("Input should be an object")
+    check_depth(value)
     return value
 
 

@@ -165,10 +165,13 @@ CREDIT = Either(
 # The SDK does not describe `safeguards`; the shape comes from Claude Code's requests (section 6.5).
 SAFEGUARD = Tagged({"dangerous_tool_use": Values(Anything())})
 
+_UNTYPED = {name: shape for name, shape in TEXT.fields.items() if name != "type"}
+SYSTEM_TEXT = Object({"type!": Text(values=("text",)), **_UNTYPED})
+
 PROMPT: dict[str, Shape] = {
     "model!": Text(min=1, max=256),
     "messages!": Items(MESSAGE, max=MAX_MESSAGES),
-    "system": Either(string=STRING, array=Items(TEXT)),
+    "system": Either(string=STRING, array=Items(SYSTEM_TEXT)),
     "tools": Items(TOOL),
     "tool_choice": TOOL_CHOICE,
     "thinking": THINKING,

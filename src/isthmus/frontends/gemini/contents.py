@@ -14,7 +14,7 @@ from isthmus.frontends.gemini.names import Calls, Names
 from isthmus.frontends.gemini.signatures import Entry, placed, unpacked
 from isthmus.messages import Block, Turn
 from isthmus.request import Notes, expect
-from isthmus.turns import Turns
+from isthmus.turns import Turns, trimmed
 
 ROLES = {"user": "user", "function": "user", "tool": "user", "model": "assistant"}
 
@@ -115,7 +115,7 @@ class Conversation:
 
     def finish(self) -> list[Turn]:
         self._begin("")
-        return self._turns.finish()
+        return trimmed(self._turns.finish(), self._notes, "contents")
 
     def _begin(self, role: str) -> None:
         """Where the speaker changes, what the model said so far is complete."""

@@ -49,6 +49,10 @@ LEVELS = {"MINIMAL": "low", "LOW": "low", "MEDIUM": "medium", "HIGH": "high", "X
 """thinkingLevel -> effort. Claude thinks at its least at low."""
 
 
+_SAMPLING = {"temperature": ("temperature", 2), "topP": ("top_p", 1)}
+"""Gemini's name -> the hub's, and the highest value; the lowest is 0."""
+
+
 def configure(body: Body, config: Fields, notes: Notes) -> bool:
     """Put a generationConfig's values into the body as they are; backends fit them to their model.
 
@@ -59,14 +63,19 @@ def configure(body: Body, config: Fields, notes: Notes) -> bool:
             notes.dropped(config.path(name), why)
     if config.integer("candidateCount") not in (None, 1):
         raise refuse(config.path("candidateCount"), "Claude gives one answer: expected 1")
-    for name in ("temperature", "topP"):
-        if (value := config.number(name)) is not None:
-            body["temperature" if name == "temperature" else "top_p"] = value
+    for name, (ours, high) in _SAMPLING.items():
+        if (value := config.number(name)) is None:
+            continue
+        if not 0 <= value <= high:
+            raise refuse(config.path(name), f"expected a number from 0 to {high}")
+        body[ours] = value
     if (limit := config.integer("maxOutputTokens")) is not None:
         if limit < 1:
             raise refuse(config.path("maxOutputTokens"), "expected at least 1")
         body["max_tokens"] = limit
     if (size := config.integer("topK")) is not None:
+        if size < 0:
+            raise refuse(config.path("topK"), "expected at least 0")
         body["top_k"] = size
     path = config.path("stopSequences")
     stops = [

@@ -297,7 +297,6 @@ class Encoder:
         return b""
 
     def _stop(self, value: dict[str, Any]) -> bytes:
-        self._ended = True
         reason = self._end.get("stop_reason")
         optional = {
             "refusal": _refusal(reason, self._end.get("stop_details")),
@@ -310,6 +309,7 @@ class Encoder:
         usage = _usage(self._usage) if self._counts else None
         if usage is not None:
             last += b'%b"choices":[],"usage":%b}\n\n' % (self._head, wire.dumps(usage))
+        self._ended = True
         return last + b"data: [DONE]\n\n"
 
     def _error(self, value: dict[str, Any]) -> bytes:

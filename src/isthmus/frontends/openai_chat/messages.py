@@ -22,7 +22,7 @@ from isthmus.frontends.openai_chat.tools import (
 )
 from isthmus.messages import Block, Turn
 from isthmus.request import Notes, expect
-from isthmus.turns import Turns, tool_input
+from isthmus.turns import Turns, tool_input, trimmed
 
 Fields = dict[str, Any]
 
@@ -224,7 +224,7 @@ class Conversation:
             raise refuse(
                 path, "at least one message of the user or the assistant must say something"
             )
-        return self._trimmed(turns)
+        return trimmed(turns, self._notes, self._path)
 
     def _message(self, item: Any, path: str) -> None:
         message = cast("Fields", expect(item, dict, path, "a message"))
@@ -337,19 +337,6 @@ class Conversation:
         elif failed:
             self._notes.dropped(f"{path}.is_error", "a failed result may hold text only")
         return result
-
-    def _trimmed(self, turns: list[Turn]) -> list[Turn]:
-        """A final assistant turn without the white space at its end, which would be refused."""
-        blocks = cast("list[Block]", turns[-1]["content"])
-        last = blocks[-1]
-        if turns[-1]["role"] != "assistant" or last["type"] != "text":
-            return turns
-        text = last["text"].rstrip()
-        if text == last["text"]:
-            return turns
-        self._notes.changed(self._path, "the white space at the end of the final text was removed")
-        content = [*blocks[:-1], {**last, "text": text}]
-        return [*turns[:-1], {"role": "assistant", "content": content}]
 
 
 Reader = Callable[[Conversation, Fields, str], list[Block]]
