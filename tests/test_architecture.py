@@ -15,6 +15,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src"
 LAYERS = [
     ("errors",),
     ("wire",),
+    ("event",),
     ("messages",),
     ("request", "profiles"),
     ("adapt", "turns"),

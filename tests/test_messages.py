@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isthmus.errors import KINDS, GatewayError
+from isthmus.errors import KINDS, GatewayError, provider_error
 from isthmus.messages import (
     GRAMMAR,
     Event,
@@ -17,7 +17,6 @@ from isthmus.messages import (
     Reader,
     collect,
     input_text,
-    provider_error,
     replay,
 )
 

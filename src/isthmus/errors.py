@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, cast
 
 Source = Literal["client", "gateway", "upstream"]
 
@@ -112,3 +112,52 @@ class GatewayError(Exception):
 def refuse(path: str, message: str) -> GatewayError:
     """A 400 that names the field at fault by its path in the client's own request."""
     return GatewayError("invalid_request", f"{path}: {message}" if path else message, param=path)
+
+
+# --- what providers do wrong, and say ------------------------------------------------------------
+
+
+def quoted(data: bytes, limit: int = 200) -> str:
+    """At most ``limit`` bytes of a foreign body, fit to be shown."""
+    return ascii(data[:limit].decode("utf-8", "replace"))
+
+
+def broken(what: str) -> GatewayError:
+    """The error for a provider that does not keep to its own protocol."""
+    return GatewayError("upstream_bad_response", f"the provider sent {what}", source="upstream")
+
+
+def cut_off() -> GatewayError:
+    """The error for a stream that ended without ``message_stop``."""
+    return GatewayError(
+        "upstream_disconnected",
+        "the provider broke off before the answer was complete",
+        source="upstream",
+    )
+
+
+_KINDS = {
+    "invalid_request_error": "invalid_request",
+    "authentication_error": "upstream_refused_key",
+    "billing_error": "billing",
+    "permission_error": "permission",
+    "not_found_error": "not_found",
+    "conflict_error": "conflict",
+    "request_too_large": "too_large",
+    "rate_limit_error": "rate_limit",
+    "api_error": "internal",
+    "timeout_error": "timeout",
+    "overloaded_error": "overloaded",
+}
+_OVERFLOW = ("prompt is too long", "exceed context limit")
+
+
+def provider_error(value: Any) -> GatewayError:
+    """Read Anthropic's error envelope; an unknown type counts as ``internal``."""
+    error = value.get("error") if isinstance(value, dict) else None  # pyright: ignore
+    error = cast("dict[str, Any]", error) if isinstance(error, dict) else {}
+    message = str(error.get("message") or "the provider reported an error without a message")
+    kind = _KINDS.get(str(error.get("type")), "internal")
+    if kind == "invalid_request" and any(text in message for text in _OVERFLOW):
+        kind = "context_overflow"
+    return GatewayError(kind, message, source="upstream")

@@ -11,11 +11,12 @@ from typing import Any, Protocol, cast
 
 import structlog
 
-from isthmus import messages, wire
+from isthmus import errors, wire
 from isthmus.errors import GatewayError
+from isthmus.event import Event, stream_error
 from isthmus.frontends import Encoder, Frontend, Match
 from isthmus.gateway import HOP, Gateway
-from isthmus.messages import Event, Reader
+from isthmus.messages import Message, Reader
 from isthmus.pipeline import Answer
 from isthmus.request import Headers, HttpRequest, Request
 
@@ -247,14 +248,14 @@ def _http_request(scope: Scope) -> HttpRequest:
     return HttpRequest(scope["method"], path.decode("latin-1"), query, headers)
 
 
-async def _collected(batches: AsyncIterator[list[Event]]) -> messages.Message:
+async def _collected(batches: AsyncIterator[list[Event]]) -> Message:
     """Join a stream for a client that wants none. Raises what an ``error`` event says."""
     reader = Reader()
     async for batch in batches:
         for event in batch:
             reader.feed(event)
             if reader.state == "error":
-                raise messages.stream_error(event)
+                raise stream_error(event)
     return reader.finish()
 
 
@@ -267,7 +268,7 @@ def _encoded(
         for event in batch:
             whole = reader.feed(event)
             if reader.state == "error":
-                return b"".join(data), messages.stream_error(event)
+                return b"".join(data), stream_error(event)
             with _blaming_the_provider():
                 data += map(encoder.feed, whole)
     except GatewayError as error:
@@ -281,13 +282,13 @@ def _blaming_the_provider() -> Iterator[None]:
     try:
         yield
     except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
-        raise messages.broken(f"a value that cannot be read ({type(error).__name__})") from error
+        raise errors.broken(f"a value that cannot be read ({type(error).__name__})") from error
 
 
 def _counted(body: bytes) -> int:
     with contextlib.suppress(ValueError, KeyError, TypeError):
         return int(wire.loads(body)["input_tokens"])
-    raise messages.broken("no token count")
+    raise errors.broken("no token count")
 
 
 def _retry_headers(error: GatewayError) -> Headers:

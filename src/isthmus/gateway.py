@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 from urllib.parse import quote
 
-from isthmus import messages, wire
+from isthmus import errors, wire
 from isthmus.backends import Backend, Decoder
 from isthmus.catalog import Catalog
 from isthmus.config import Config
 from isthmus.dialects import BACKENDS, FRONTENDS
 from isthmus.errors import GatewayError
+from isthmus.event import Event, stream_error
 from isthmus.frontends import Model
-from isthmus.messages import Event
 from isthmus.pipeline import Answer, Call, compose
 from isthmus.request import Body, HttpRequest, Notes, Request, Target
 from isthmus.routing import selector
@@ -134,7 +134,7 @@ class Gateway:
         if not 200 <= response.status < 300:
             raise await _refusal(response, account, request.key)
         if response.header("content-encoding") not in ("", "identity"):
-            raise messages.broken("a compressed answer, which was not asked for")
+            raise errors.broken("a compressed answer, which was not asked for")
         if not _streams(request, account):
             answer.whole = _checked(await response.read(WHOLE_LIMIT))
             return
@@ -150,7 +150,7 @@ class Gateway:
         _, value = await self._get(name, "/v1/models", "limit=1000")
         rows = value.get("data")
         if not isinstance(rows, list):
-            raise messages.broken("no list of models")
+            raise errors.broken("no list of models")
         return [row for row in cast("list[Any]", rows) if _is_model(row)]
 
     async def _one_model(self, name: str, model: str) -> Model | None:
@@ -170,7 +170,7 @@ class Gateway:
         finally:
             response.close()
         if not isinstance(value, dict):
-            raise messages.broken("no JSON object")
+            raise errors.broken("no JSON object")
         return response.status, cast("dict[str, Any]", value)
 
 
@@ -190,9 +190,9 @@ def _checked(body: bytes) -> bytes:
     try:
         kind = Body(body).peek("type")
     except GatewayError:
-        raise messages.broken(f"no JSON object: {messages.quoted(body)}") from None
+        raise errors.broken(f"no JSON object: {errors.quoted(body)}") from None
     if kind == "error":
-        raise messages.provider_error(wire.loads(body))
+        raise errors.provider_error(wire.loads(body))
     return body
 
 
@@ -225,9 +225,9 @@ async def _not_streamed(response: Response) -> GatewayError:
     except ValueError:
         value = None
     if isinstance(value, dict) and value.get("type") == "error":  # pyright: ignore
-        return messages.provider_error(value)
-    return messages.broken(
-        f"no stream but {response.header('content-type')!r}: {messages.quoted(body)}"
+        return errors.provider_error(value)
+    return errors.broken(
+        f"no stream but {response.header('content-type')!r}: {errors.quoted(body)}"
     )
 
 
@@ -261,7 +261,7 @@ async def _first(batches: AsyncIterator[list[Event]], clock: Callable[[], float]
             if event.type == "content_block_start":
                 return events
             if event.type == "error":
-                raise messages.stream_error(event)
+                raise stream_error(event)
         if clock() >= end or any(event.type == "message_start" for event in batch):
             return events
     return events

@@ -5,13 +5,13 @@ Source of the shapes and the grammar: Anthropic's Messages API reference and its
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict, cast
 
 from isthmus import wire
-from isthmus.errors import GatewayError
+from isthmus.errors import broken, cut_off
+from isthmus.event import GROWING, Event, Halves, stream_error
 
 Block = dict[str, Any]
 """A content block: ``type`` and whatever belongs to it, known to us or not."""
@@ -36,95 +36,6 @@ class Message(TypedDict, total=False):
     stop_sequence: str | None
     stop_details: dict[str, Any] | None
     usage: dict[str, Any]
-
-
-_PLAIN_NAME = re.compile(rb"event: ([a-z_]+)[\r\n]+data: \{")
-"""How nearly every frame begins; any other is read field by field."""
-_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
-
-
-class Event:
-    """One event of a stream: its wire bytes, decoded only when somebody looks.
-
-    ``type`` is "" for frames that carry nothing but comments.
-    """
-
-    __slots__ = ("_type", "_value", "_wire")
-
-    def __init__(self, frame: bytes | None = None, value: dict[str, Any] | None = None) -> None:
-        self._wire = frame
-        self._value = value
-        self._type: str | None = None
-
-    @property
-    def wire(self) -> bytes:
-        if self._wire is None:
-            self._wire = wire.frame(wire.dumps(self._value), self.type)
-        return self._wire
-
-    @property
-    def type(self) -> str:
-        if self._type is None:
-            self._type = self._read_type()
-        return self._type
-
-    def _read_type(self) -> str:
-        if self._value is None and self._wire is not None:
-            plain = _PLAIN_NAME.match(self._wire)
-            if plain is not None:
-                return plain[1].decode()
-            name, data = wire.fields(self._wire)
-            if name or not data:
-                return name
-        return str(self.value.get("type", ""))
-
-    @property
-    def value(self) -> dict[str, Any]:
-        """The decoded event. Raises GatewayError when the data is no JSON object."""
-        if self._value is None:
-            self._value = _decoded(self._wire or b"")
-        return self._value
-
-    @property
-    def has_halves(self) -> bool:
-        """Whether the data may hold half a character, as an escaped surrogate."""
-        return self._wire is not None and _HALF.search(self._wire) is not None
-
-    @property
-    def unmended(self) -> dict[str, Any]:
-        """The decoded event in which lone surrogates stay as they are."""
-        if self._wire is None:
-            return self.value
-        _, data = wire.fields(self._wire)
-        try:
-            value = wire.loads_halves(data)
-        except ValueError:
-            return self.value
-        return cast("dict[str, Any]", value) if isinstance(value, dict) else self.value
-
-    def __repr__(self) -> str:
-        return f"Event({self.wire!r})"
-
-
-def _decoded(frame: bytes) -> dict[str, Any]:
-    _, data = wire.fields(frame)
-    try:
-        value = wire.loads(data)
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        raise broken(f"an event whose data is no JSON object: {quoted(data)}")
-    return cast("dict[str, Any]", value)
-
-
-def quoted(data: bytes, limit: int = 200) -> str:
-    """At most ``limit`` bytes of a foreign body, fit to be shown."""
-    return ascii(data[:limit].decode("utf-8", "replace"))
-
-
-def broken(what: str) -> GatewayError:
-    """The error for a provider that does not keep to its own protocol."""
-    return GatewayError("upstream_bad_response", f"the provider sent {what}", source="upstream")
 
 
 # --- the grammar of a stream ------------------------------------------------------------------
@@ -186,58 +97,6 @@ def input_text(value: dict[str, Any]) -> str:
     return value.text if isinstance(value, Input) else wire.dumps(value).decode()
 
 
-class _Halves:
-    """Joins a character whose two UTF-16 halves came as escapes in two deltas.
-
-    A half at the end of a delta waits for the next one; a half that stays alone becomes U+FFFD.
-    """
-
-    def __init__(self) -> None:
-        self._held = ""
-        self._name = ""
-        self._last: dict[str, Any] = {}
-
-    def joined(self, event: Event) -> list[Event]:
-        kind = event.type
-        if kind == "content_block_delta" and (self._held or event.has_halves):
-            return self._grown(event)
-        if kind == "content_block_stop" and self._held:
-            return [self._delta("\ufffd"), event]
-        return [event]
-
-    def _grown(self, event: Event) -> list[Event]:
-        """The delta without a half at its end; before another kind of delta the half is given up."""
-        text = _text_of(event.unmended)
-        alone = [self._delta("\ufffd")] if self._held and text[0] != self._name else []
-        if not text[0]:
-            return [*alone, event]
-        self._name, self._last = text[0], event.value
-        whole = self._held + text[1]
-        held = whole[-1:] if "\ud800" <= whole[-1:] <= "\udbff" else ""
-        units = whole.removesuffix(held).encode("utf-16-le", "surrogatepass")
-        grown = self._delta(units.decode("utf-16-le", "replace"))
-        self._held = held
-        return [*alone, grown]
-
-    def _delta(self, text: str) -> Event:
-        self._held = ""
-        return Event(value={**self._last, "delta": {**self._last["delta"], self._name: text}})
-
-
-def _text_of(value: dict[str, Any]) -> tuple[str, str]:
-    """The name and the text of the field that a delta makes grow; "" and "" if there is none."""
-    delta = value.get("delta")
-    for name in _GROWING if isinstance(delta, dict) else ():
-        text = delta.get(name) if isinstance(delta, dict) else None
-        if isinstance(text, str):
-            return name, text
-    return "", ""
-
-
-_GROWING = ("text", "thinking", "partial_json")
-"""The fields of a delta that are joined; citations are listed, and any other field replaces."""
-
-
 class Reader:
     """Follows one stream by the grammar and collects its message.
 
@@ -250,7 +109,7 @@ class Reader:
         self.message: Message = {}
         self.state: Literal["new", "open", "block", "delta", "done", "error"] = "new"
         self._pieces: dict[str, list[str]] = {}
-        self._halves = _Halves()
+        self._halves = Halves()
 
     def feed(self, event: Event) -> list[Event]:
         """Take one event and give those that it amounts to: itself, but for halves of characters.
@@ -304,7 +163,7 @@ class Reader:
         if shape and delta["type"] not in shape.deltas:
             raise broken(f"a {delta['type']} in a {block['type']} block")
         for name, piece in delta.items():
-            if name in _GROWING:
+            if name in GROWING:
                 self._pieces.setdefault(name, []).append(piece)
             elif name == "citation":
                 block["citations"] = [*(block.get("citations") or []), piece]
@@ -373,15 +232,6 @@ def _parsed(text: str) -> Input:
     return Input(cast("dict[str, Any]", value) if isinstance(value, dict) else {}, text)
 
 
-def cut_off() -> GatewayError:
-    """The error for a stream that ended without ``message_stop``."""
-    return GatewayError(
-        "upstream_disconnected",
-        "the provider broke off before the answer was complete",
-        source="upstream",
-    )
-
-
 def collect(events: Iterable[Event]) -> Message:
     """Join a stream into its message. Raises GatewayError when it is illegal, failed or cut off."""
     reader = Reader()
@@ -434,37 +284,3 @@ def _deltas(block: Block) -> Iterator[dict[str, Any]]:
         yield {"type": "compaction_delta", **fields}
     elif (text := input_text(block["input"])) != "{}":
         yield {"type": "input_json_delta", "partial_json": text}
-
-
-# --- errors as the provider words them ----------------------------------------------------------
-
-_KINDS = {
-    "invalid_request_error": "invalid_request",
-    "authentication_error": "upstream_refused_key",
-    "billing_error": "billing",
-    "permission_error": "permission",
-    "not_found_error": "not_found",
-    "conflict_error": "conflict",
-    "request_too_large": "too_large",
-    "rate_limit_error": "rate_limit",
-    "api_error": "internal",
-    "timeout_error": "timeout",
-    "overloaded_error": "overloaded",
-}
-_OVERFLOW = ("prompt is too long", "exceed context limit")
-
-
-def provider_error(value: Any) -> GatewayError:
-    """Read Anthropic's error envelope; an unknown type counts as ``internal``."""
-    error = value.get("error") if isinstance(value, dict) else None  # pyright: ignore
-    error = cast("dict[str, Any]", error) if isinstance(error, dict) else {}
-    message = str(error.get("message") or "the provider reported an error without a message")
-    kind = _KINDS.get(str(error.get("type")), "internal")
-    if kind == "invalid_request" and any(text in message for text in _OVERFLOW):
-        kind = "context_overflow"
-    return GatewayError(kind, message, source="upstream")
-
-
-def stream_error(event: Event) -> GatewayError:
-    """The error that an ``error`` event reports."""
-    return provider_error(event.value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from isthmus.messages import Event
+from isthmus.event import Event
 from isthmus.request import Headers, Notes, Request, Target
 
 

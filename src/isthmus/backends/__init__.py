@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from isthmus.errors import GatewayError
-from isthmus.messages import Event
+from isthmus.event import Event
 from isthmus.request import Headers, HttpRequest, Notes, Request, Target
 
 

@@ -9,8 +9,9 @@ from urllib.parse import parse_qsl, urlencode
 
 from isthmus import wire
 from isthmus.adapt import adapt, refuse_continuation
-from isthmus.errors import GatewayError
-from isthmus.messages import STREAM_EVENTS, Event, cut_off, provider_error, quoted
+from isthmus.errors import GatewayError, cut_off, provider_error, quoted
+from isthmus.event import Event
+from isthmus.messages import STREAM_EVENTS
 from isthmus.profiles import profile
 from isthmus.request import Body, Headers, HttpRequest, Notes, Request, Target, check_shapes
 from isthmus.routing import selector

@@ -14,7 +14,8 @@ from typing import Any, Literal, Protocol
 from urllib.parse import unquote
 
 from isthmus.errors import GatewayError
-from isthmus.messages import Event, Message
+from isthmus.event import Event
+from isthmus.messages import Message
 from isthmus.request import HttpRequest, Request
 
 Served = Literal["messages", "count_tokens", "models", "model"]

@@ -11,8 +11,9 @@ from urllib.parse import parse_qs
 
 from isthmus import wire
 from isthmus.errors import GatewayError, refuse
+from isthmus.event import Event
 from isthmus.frontends import Match, Model, Route
-from isthmus.messages import Event, Message
+from isthmus.messages import Message
 from isthmus.request import Body, HttpRequest, Request, expect
 
 DIALECT = "anthropic"

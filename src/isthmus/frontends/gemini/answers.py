@@ -8,9 +8,10 @@ from typing import Any, cast
 import msgspec
 
 from isthmus import wire
-from isthmus.errors import GatewayError
+from isthmus.errors import GatewayError, broken
+from isthmus.event import Event, stream_error
 from isthmus.frontends.gemini.signatures import packed
-from isthmus.messages import Block, Event, Input, Message, broken, stream_error
+from isthmus.messages import Block, Input, Message
 
 Part = dict[str, Any]
 Chunk = dict[str, Any]

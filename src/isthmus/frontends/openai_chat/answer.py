@@ -12,8 +12,9 @@ from typing import Any, cast
 
 from isthmus import wire
 from isthmus.errors import GatewayError
+from isthmus.event import Event, stream_error
 from isthmus.frontends import Model
-from isthmus.messages import Block, Event, Message, input_text, stream_error
+from isthmus.messages import Block, Message, input_text
 from isthmus.request import HttpRequest, Request
 
 FINISH = {
