@@ -250,7 +250,7 @@ class Timeouts(Section):
         3600.0, title="seconds", description="For a whole answer that is streamed."
     )
     keepalive: Seconds = Field(
-        15.0,
+        10.0,
         title="seconds",
         description="Of silence in a stream before the client is sent a ping or a comment.",
     )
