@@ -100,7 +100,7 @@ async def _all_ended(tasks: Sequence[asyncio.Task[None]], servers: Sequence[_Ser
         await asyncio.wait(tasks)
     except asyncio.CancelledError:
         for server in servers:
-            server.should_exit = server.force_exit = True
+            server.end_now()
         await asyncio.wait(tasks)
         await _said_farewell(servers)
         raise
@@ -187,6 +187,12 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         self.accepting.set()
 
+    def end_now(self) -> None:
+        """Stop without waiting: each running exchange tells its client, and its connection ends."""
+        self.should_exit = self.force_exit = True
+        for task in self.server_state.tasks:
+            task.cancel()
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
@@ -199,7 +205,8 @@ def _signals(servers: Sequence[_Server]) -> Iterator[None]:
 
     def stop() -> None:
         for server in servers:
-            server.force_exit = server.should_exit
+            if server.should_exit:
+                server.end_now()
             server.should_exit = True
 
     # Another thread than the main one, as in tests, may not handle signals.
