@@ -166,6 +166,11 @@ def test_references(folder: Path) -> None:
     assert sources["auth.keys"] == "file config.yaml:10 via ${K}"
 
 
+def test_a_switch_may_come_from_the_environment() -> None:
+    for text, strict in (("true", True), ("False", False)):
+        assert loaded("strict: ${STRICT}\n", {**KEY, "STRICT": text}).config.strict is strict
+
+
 def test_several_keys_and_their_order() -> None:
     text = "backends: {a: {type: anthropic, api_keys: [one, two]}}\n"
     assert loaded(text, {}).config.backends["a"].keys == ("one", "two")
@@ -227,6 +232,8 @@ ONE_MISTAKE = [
     ("timeouts: {idle: .inf}\n", "config.yaml:1:18: timeouts.idle: must be a number of seconds"),
     ("timeouts: {idle: .nan}\n", "config.yaml:1:18: timeouts.idle: must be a number of seconds"),
     ("timeouts: {idle: false}\n", "config.yaml:1:18: timeouts.idle: must be a number of seconds"),
+    ("strict: maybe\n", "config.yaml:1:9: strict: must be true or false"),
+    ("strict: 1\n", "config.yaml:1:9: strict: must be true or false"),
     ("timeouts: 5\n", "config.yaml:1:11: timeouts: must be a section"),
     ("backends: []\n", "config.yaml:1:11: backends: must be a section"),
     ("backends: false\n", "config.yaml:1:11: backends: must be a section"),

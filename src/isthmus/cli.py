@@ -221,6 +221,8 @@ def _shown(value: object) -> str:
         return masked(value.get_secret_value())
     if isinstance(value, list):
         return f"[{', '.join(_shown(item) for item in value)}]"
+    if isinstance(value, bool):
+        return str(value).lower()
     return "null" if value is None else f"{value}"
 
 

@@ -13,13 +13,13 @@ from isthmus import errors, wire
 from isthmus.backends import Backend, Decoder
 from isthmus.catalog import Catalog
 from isthmus.config import Config
-from isthmus.dialects import BACKENDS, FRONTENDS
+from isthmus.dialects import BACKENDS
 from isthmus.errors import GatewayError
 from isthmus.event import Event, stream_error
 from isthmus.frontends import Model
 from isthmus.pipeline import Answer, Call, compose
-from isthmus.request import Body, HttpRequest, Notes, Request, Target
-from isthmus.routing import selector
+from isthmus.plan import Plan, plan, target_of
+from isthmus.request import Body, HttpRequest, Request
 from isthmus.simulator import Options, Simulator
 from isthmus.steps.key import choose_key
 from isthmus.upstream import Deadlines, Origin, Response, Upstream
@@ -84,24 +84,22 @@ class Gateway:
 
         The caller closes the answer, at any moment.
         """
-        return await self._call(replace(request, target=self._target(request)))
+        return await self._call(replace(request, target=target_of(request, self.config)))
 
-    def _target(self, request: Request) -> Target:
-        forced = self.config.force_model
-        parsed = selector.parse(forced or request.model, self.config.backends)
-        backend = parsed.backend or self.config.default_backend or next(iter(self._accounts))
-        changed = bool(parsed.parameters) or (forced is not None and parsed.model != request.model)
-        return Target(backend, parsed.model, parsed.parameters, changed)
-
-    async def _attempt(self, request: Request) -> Answer:
+    def _plan(self, request: Request) -> Plan:
+        """What an attempt at the request's target sends, sent or not."""
         target = request.target
         assert target is not None
-        account = self._accounts[target.backend]
-        fitted, notes = Notes(), Notes()
-        http = account.dialect.encode(request, target, fitted)
-        http = replace(http, headers=(*http.headers, (HOP, self.id)))
-        notes.take(request.notes, {})
-        notes.take(fitted, FRONTENDS[request.dialect].NAMES)
+        dialect = BACKENDS[self.config.backends[target.backend].type]
+        return plan(request, target, dialect, self.config.strict)
+
+    async def _attempt(self, request: Request) -> Answer:
+        planned = self._plan(request)
+        if planned.refusal is not None:
+            raise planned.refusal
+        account = self._accounts[planned.target.backend]
+        # Who sends it is no part of what is sent, and another at every start.
+        http = replace(planned.http, headers=(*planned.http.headers, (HOP, self.id)))
         response = await self._upstream.send(
             account.origin, http, self._deadlines(request, account)
         )
@@ -109,9 +107,9 @@ class Gateway:
             answer = Answer(
                 response.status,
                 account.dialect.passed_headers(response.headers),
-                target,
+                planned.target,
                 response.close,
-                notes=notes,
+                notes=planned.notes,
             )
             await self._fill(answer, response, request, account)
         except BaseException:

@@ -33,6 +33,10 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
 )
 
 
+_YAML = {"None": "", "{}": "", "[]": "", "False": "false", "True": "true"}
+"""Defaults as a file would say them; those that say nothing are not shown."""
+
+
 def tables() -> dict[str, str]:
     """Each generated part of the documentation, as Markdown, by the name in its markers."""
     return {
@@ -68,7 +72,7 @@ def _keys() -> Iterator[Sequence[str]]:
             default = (
                 "" if field.is_required() else str(field.get_default(call_default_factory=True))
             )
-            default = {"None": "", "{}": "", "[]": ""}.get(default, default)
+            default = _YAML.get(default, default)
             shown = f"`{default.removesuffix('.0')}`" if default else ""
             yield f"`{prefix}{name}`", field.title or "", shown, field.description or ""
 

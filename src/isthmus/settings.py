@@ -155,8 +155,18 @@ def _base_url(value: object) -> str | None:
     return text.rstrip("/")
 
 
+def _switch(value: object) -> bool:
+    # As text it comes out of a `${REFERENCE}`.
+    if isinstance(value, str):
+        value = {"true": True, "false": False}.get(value.strip().lower())
+    if not isinstance(value, bool):
+        raise ValueError("must be true or false")
+    return value
+
+
 Port = Annotated[int, BeforeValidator(_port)]
 Seconds = Annotated[float, BeforeValidator(_seconds)]
+Switch = Annotated[bool, BeforeValidator(_switch)]
 Name = Annotated[str, BeforeValidator(_visible)]
 Secret = Annotated[SecretStr, BeforeValidator(_visible)]
 ClientKey = Annotated[SecretStr, BeforeValidator(_client_key)]
@@ -290,6 +300,12 @@ class Config(Section):
     )
     force_model: Name | None = Field(
         None, title="name", description="The model that answers, whatever a client asks for."
+    )
+    strict: Switch = Field(
+        False,
+        title="true or false",
+        description="Whether a request is refused when a field of it would have to be dropped or "
+        "changed; a request's own header `x-isthmus-strict` wins.",
     )
     backends: dict[str, BackendConfig] = Field(
         default_factory=dict,

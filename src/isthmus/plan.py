@@ -1,0 +1,69 @@
+"""One attempt before anything is sent: its target, the provider's request, and the notes on both.
+
+The attempt itself and its explanation (``isthmus explain``) start from the same plan.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from isthmus.backends import Backend
+from isthmus.config import Config
+from isthmus.dialects import FRONTENDS
+from isthmus.errors import GatewayError, refuse
+from isthmus.request import HttpRequest, Notes, Request, Target
+from isthmus.routing import selector
+
+STRICT = "x-isthmus-strict"
+_SWITCH = {"true": True, "false": False}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one attempt would send. ``notes`` are named in the client's own dialect."""
+
+    target: Target
+    http: HttpRequest
+    notes: Notes
+    strict: bool
+
+    @property
+    def refusal(self) -> GatewayError | None:
+        """The 400 that a strict client gets in place of a request with notes; None if it is sent."""
+        if not self.strict or not self.notes.rows:
+            return None
+        listed = "; ".join(map(str, self.notes.rows))
+        text = f"strict: the request cannot be sent as it is: {listed}"
+        return GatewayError("invalid_request", text, param=self.notes.rows[0].path)
+
+
+def target_of(request: Request, config: Config) -> Target:
+    """Where a request goes. Raises GatewayError (400) for a selector that cannot be meant."""
+    forced = config.force_model
+    parsed = selector.parse(forced or request.model, config.backends)
+    backend = parsed.backend or config.default_backend or next(iter(config.backends))
+    changed = bool(parsed.parameters) or (forced is not None and parsed.model != request.model)
+    return Target(backend, parsed.model, parsed.parameters, changed)
+
+
+def plan(request: Request, target: Target, backend: Backend, strict: bool) -> Plan:
+    """The plan of one attempt; ``strict`` holds where the request's own header says nothing.
+
+    Raises GatewayError (400) for what cannot be sent to this target at all, and for a bad header.
+    """
+    strict = is_strict(request, strict)
+    notes, fitted = Notes(), Notes()
+    http = backend.encode(request, target, fitted)
+    notes.take(request.notes, {})
+    notes.take(fitted, FRONTENDS[request.dialect].NAMES)
+    return Plan(target, http, notes, strict)
+
+
+def is_strict(request: Request, otherwise: bool) -> bool:
+    """Whether notes refuse this request: as its header says, else ``otherwise``."""
+    said = {value.strip().lower() for name, value in request.headers if name == STRICT}
+    if not said:
+        return otherwise
+    if len(said) > 1 or not said <= _SWITCH.keys():
+        raise refuse(STRICT, "expected true or false")
+    return _SWITCH[said.pop()]
