@@ -43,6 +43,10 @@ CLOSED_TO_STEPS = {
 # An import inside a function: only an optional extra, or a slow import that a short command of
 # the command line should not pay for. (module, what it imports): why.
 LATE_IMPORTS: dict[tuple[str, str], str] = {
+    ("cli", "isthmus.errors"): "only `explain` pays for the codecs",
+    ("cli", "isthmus.explain"): "only `explain` pays for the codecs",
+    ("cli", "isthmus.gateway"): "only `explain` pays for the codecs",
+    ("cli", "isthmus.request"): "only `explain` pays for the codecs",
     ("cli", "isthmus.server"): "only `serve` pays for what serves",
     ("cli", "isthmus.simulator"): "only `simulate` pays for the simulator",
     ("server", "uvloop"): "there is none for Windows",

@@ -287,12 +287,12 @@ def test_the_quick_commands_do_not_import_the_server() -> None:
 def test_the_reference_is_up_to_date() -> None:
     page = (ROOT / "docs" / "cli.md").read_text("utf-8")
     assert page == reference.filled(page), "run: python -m isthmus.reference docs"
-    assert page.count("<!-- generated: ") == 2
+    assert page.count("<!-- generated: ") == 3
 
 
 def test_the_commands_of_the_page_are_known() -> None:
     page = (ROOT / "docs" / "cli.md").read_text("utf-8")
     commands = re.findall(r"^\$ (?:isthmus|python -m src\.core\.cli)(.*)$", page, re.MULTILINE)
-    assert len(commands) == 5
+    assert len(commands) == 6
     for arguments in commands:
         assert isthmus(*arguments.split(), "--help").exit_code == 0

@@ -6,6 +6,7 @@ import asyncio
 import zlib
 from collections.abc import Sequence
 
+from isthmus import explain
 from isthmus.auth import Door
 from isthmus.dialects import FRONTENDS
 from isthmus.errors import GatewayError
@@ -74,6 +75,8 @@ class Application:
     def match(self, http: HttpRequest) -> tuple[Frontend, Match | GatewayError]:
         """The frontend of a request, and its route or what is wrong: 404 or 405."""
         path = http.path.rstrip("/") if len(http.path) > 1 else http.path
+        if path == explain.ROUTE.pattern and self._routes is MAIN:
+            return self._explained(http)
         methods: dict[str, Frontend] = {}
         for frontend, route in self._routes:
             found = matched(route, path)
@@ -90,6 +93,16 @@ class Application:
         served = [f"{r.method} {r.pattern}" for f, r in self._routes if f is frontend]
         text = f"{http.method} {http.path[:200]} is not served; served are {', '.join(served)}"
         return frontend, GatewayError("not_found", text)
+
+    def _explained(self, http: HttpRequest) -> tuple[Frontend, Match | GatewayError]:
+        """The frontend that a request to explain names, so that mistakes too are told in its dialect."""
+        if http.method != explain.ROUTE.method:
+            text = f"{http.method} is not served here, only {explain.ROUTE.method}"
+            return self._dialect(http), GatewayError("method_not_allowed", text)
+        try:
+            return explain.frontend(http), Match(explain.ROUTE)
+        except GatewayError as error:
+            return self._dialect(http), error
 
     def _dialect(self, http: HttpRequest) -> Frontend:
         """The frontend whose client this looks like, where no route tells."""

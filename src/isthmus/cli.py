@@ -1,4 +1,4 @@
-"""The command line: `isthmus serve`, `check` and `simulate`. Scripts rely on these names."""
+"""The command line: `isthmus serve`, `check`, `explain` and `simulate`. Scripts rely on these names."""
 
 import asyncio
 import errno
@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
+from urllib.parse import urlencode
 
 import typer
 from pydantic import SecretStr
@@ -28,6 +29,8 @@ from isthmus.config import (
 # What a mistake of the caller ends with; 1 is left to what nobody foresaw.
 MISTAKE = 2
 SIMULATOR_PORT = 8765
+# Stands for a provider's key where none is at hand and nothing is sent.
+UNSET_KEY = "no-key-was-given"
 
 app = typer.Typer(
     name="isthmus",
@@ -121,6 +124,46 @@ def check(context: typer.Context, **given: Any) -> None:
 
 
 @app.command()
+@_with_settings
+def explain(
+    context: typer.Context,
+    file: Annotated[
+        Path,
+        typer.Argument(help="The body of a client's request; - reads it from standard input."),
+    ],
+    dialect: Annotated[str, typer.Option(help="The dialect of that request, such as openai-chat.")],
+    operation: Annotated[
+        str, typer.Option(help="What it asks for: messages, or count_tokens.")
+    ] = "messages",
+    model: Annotated[
+        str | None,
+        typer.Option(help="The model of a Gemini request, which names it in its path."),
+    ] = None,
+    **given: Any,
+) -> None:
+    """Print what would be sent upstream for a request, and what would be lost. Nothing is sent."""
+    # A request can be translated without the key that it would be sent with.
+    keys = {row.key_variable: UNSET_KEY for row in BACKEND_TYPES.values() if row.key_variable}
+    environ = {**keys, **{name: value for name, value in os.environ.items() if value}}
+    config = _resolved(_merged(context, given), environ).config
+    body = _input(file)
+    from isthmus.errors import GatewayError
+    from isthmus.explain import decoded
+    from isthmus.gateway import Gateway
+    from isthmus.request import HttpRequest
+
+    asked = {"dialect": dialect, "operation": operation, "model": model}
+    query = urlencode({name: value for name, value in asked.items() if value is not None})
+    try:
+        request = decoded(HttpRequest("POST", "", query, (), body))
+        answer = asyncio.run(Gateway(config).explain(request))
+    except GatewayError as error:
+        print(error.message, file=sys.stderr)
+        raise typer.Exit(MISTAKE) from None
+    typer.echo(answer.whole, nl=False)  # as bytes: the body's own
+
+
+@app.command()
 def simulate(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[
@@ -172,11 +215,21 @@ def _merged(context: typer.Context, given: Mapping[str, Any]) -> dict[str, Any]:
     return {**context.obj, **{name: value for name, value in given.items() if value is not None}}
 
 
-def _resolved(given: Mapping[str, Any]) -> Resolved:
+def _resolved(given: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Resolved:
     try:
-        return load(given.get("config"), os.environ, given)
+        return load(given.get("config"), environ, given)
     except ConfigErrors as errors:
         print(errors, file=sys.stderr)
+        raise typer.Exit(MISTAKE) from None
+
+
+def _input(file: Path) -> bytes:
+    if str(file) == "-":
+        return sys.stdin.buffer.read()
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        print(f"{file}: cannot be read: {error.strerror or error}", file=sys.stderr)
         raise typer.Exit(MISTAKE) from None
 
 

@@ -7,11 +7,12 @@ import contextlib
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
+from dataclasses import replace
 from typing import Any, Protocol, cast
 
 import structlog
 
-from isthmus import errors, wire
+from isthmus import errors, explain, wire
 from isthmus.errors import GatewayError
 from isthmus.event import Event, stream_error
 from isthmus.frontends import Encoder, Frontend, Match
@@ -98,19 +99,15 @@ class Exchange:
             await self._whole(200, (), self._frontend.encode_model(model))
         else:
             body = await self._host.body(self._http, self._receive)
-            await self._answered(match, body)
+            http = replace(self._http, body=body, arrived=int(time.time()))
+            if operation == "explain":
+                answer = await gateway.explain(explain.decoded(http))
+                await self._whole(answer.status, self._headers(answer), answer.whole or b"")
+            else:
+                await self._answered(self._frontend.decode(http, match))
 
-    async def _answered(self, match: Match, body: bytes) -> None:
+    async def _answered(self, request: Request) -> None:
         """Have the request answered, and give it up at the moment its client leaves."""
-        http = HttpRequest(
-            self._http.method,
-            self._http.path,
-            self._http.query,
-            self._http.headers,
-            body,
-            int(time.time()),
-        )
-        request = self._frontend.decode(http, match)
         task = asyncio.current_task()
         assert task is not None
         left = asyncio.create_task(self._wait_until_gone(task))

@@ -16,6 +16,7 @@ from isthmus.config import Config
 from isthmus.dialects import BACKENDS
 from isthmus.errors import GatewayError
 from isthmus.event import Event, stream_error
+from isthmus.explain import document
 from isthmus.frontends import Model
 from isthmus.pipeline import Answer, Call, compose
 from isthmus.plan import Plan, plan, target_of
@@ -57,7 +58,9 @@ class Gateway:
         self._accounts: dict[str, Account] = {}
         self._simulators: list[Simulator] = []
         keys = {name: row.keys or (SIMULATOR_KEY,) for name, row in config.backends.items()}
-        self._call: Call = compose([choose_key(keys)], self._attempt)
+        steps = [choose_key(keys)]
+        self._call: Call = compose(steps, self._attempt)
+        self._explained: Call = compose(steps, self._explanation)
         self.catalog = Catalog(config, self._list_models, self._one_model)
         self._keys = keys
 
@@ -85,6 +88,19 @@ class Gateway:
         The caller closes the answer, at any moment.
         """
         return await self._call(replace(request, target=target_of(request, self.config)))
+
+    async def explain(self, request: Request) -> Answer:
+        """What answering the request would send, as ``explain.document``; nothing is sent.
+
+        Raises GatewayError where it would be refused by the translation itself. The gateway need
+        not have been started.
+        """
+        return await self._explained(replace(request, target=target_of(request, self.config)))
+
+    async def _explanation(self, request: Request) -> Answer:
+        planned = self._plan(request)
+        whole = document(planned, request.key)
+        return Answer(200, (), planned.target, lambda: None, whole=whole, notes=planned.notes)
 
     def _plan(self, request: Request) -> Plan:
         """What an attempt at the request's target sends, sent or not."""

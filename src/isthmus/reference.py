@@ -44,6 +44,7 @@ def tables() -> dict[str, str]:
         "sources": _table(("Key", "Flag", "Environment"), _sources()),
         "types": _table(("Type", "Key from", "Address", "Meaning"), _types()),
         "options": _table(("Option", "Environment", "Meaning"), _options("serve")),
+        "explain": _table(("Option", "Default", "Meaning"), _explain()),
         "simulate": _table(("Option", "Default", "Meaning"), _simulate()),
     }
 
@@ -101,6 +102,14 @@ def _options(command: str) -> Iterator[Sequence[str]]:
     for parameter in _parameters(command):
         meaning, _, variable = parameter.help.rpartition(" [")
         yield f"`{parameter.opts[0]}`", f"`{variable.rstrip(']')}`", meaning
+
+
+def _explain() -> Iterator[Sequence[str]]:
+    shared = {parameter.name for parameter in _parameters("serve")}
+    for parameter in _parameters("explain"):
+        if parameter.name not in shared and parameter.opts[0].startswith("--"):
+            default = f"`{parameter.default}`" if parameter.default else ""
+            yield f"`{parameter.opts[0]}`", default, parameter.help
 
 
 def _simulate() -> Iterator[Sequence[str]]:

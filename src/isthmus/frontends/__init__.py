@@ -18,7 +18,7 @@ from isthmus.event import Event
 from isthmus.messages import Message
 from isthmus.request import HttpRequest, Request
 
-Served = Literal["messages", "count_tokens", "models", "model"]
+Served = Literal["messages", "count_tokens", "models", "model", "explain"]
 
 Model = dict[str, Any]
 """A model as Anthropic's ``/v1/models`` describes it; only ``id`` is always there."""
