@@ -20,6 +20,7 @@ from isthmus.config import (
     leaves,
     load,
 )
+from isthmus.profile_settings import ProfileConfig
 
 DOCS = Path(__file__).parents[1] / "docs"
 KEY = {"ANTHROPIC_API_KEY": "sk-ant-api03-abcdefghijklmnop"}
@@ -234,6 +235,74 @@ ONE_MISTAKE = [
     ("timeouts: {idle: false}\n", "config.yaml:1:18: timeouts.idle: must be a number of seconds"),
     ("strict: maybe\n", "config.yaml:1:9: strict: must be true or false"),
     ("strict: 1\n", "config.yaml:1:9: strict: must be true or false"),
+    ("profiles: []\n", "config.yaml:1:11: profiles: must be a section"),
+    (
+        "profiles: {m: {max_ouput: 1}}\n",
+        "config.yaml:1:16: profiles.m: unknown key 'max_ouput'; did",
+    ),
+    (
+        "profiles:\n  m:\n    prices: {inptu: 1}\n",
+        "config.yaml:3:14: profiles.m.prices: unknown key 'inptu'; did you mean 'input'?",
+    ),
+    (
+        "profiles: {m: {prices: {input: -1}}}\n",
+        "config.yaml:1:32: profiles.m.prices.input: must be a number of dollars from 0",
+    ),
+    (
+        "profiles: {m: {max_output: null}}\n",
+        "config.yaml:1:28: profiles.m.max_output: must be a whole number from 1 to",
+    ),
+    (
+        "profiles: {m: {thinking: [adaptive, deep]}}\n",
+        "config.yaml:1:37: profiles.m.thinking.1: must be 'adaptive', 'enabled'",
+    ),
+    (
+        "profiles: {m: {thinking: null}}\n",
+        "config.yaml:1:26: profiles.m.thinking: must be a list",
+    ),
+    (
+        "profiles: {m: {thinking_default: null}}\n",
+        "config.yaml:1:34: profiles.m.thinking_default: must be 'always', 'on' or 'off'",
+    ),
+    (
+        "profiles: {m: {effort_default: huge}}\n",
+        "config.yaml:1:32: profiles.m.effort_default: must be 'low', 'medium'",
+    ),
+    (
+        "profiles: {m: {efforts: [low], effort_default: max}}\n",
+        "config.yaml:1:48: profiles.m.effort_default: is none of its efforts: low",
+    ),
+    (
+        "profiles: {m: {efforts: [], thinking_off_effort: low}}\n",
+        "config.yaml:1:50: profiles.m.thinking_off_effort: is none of its efforts: none",
+    ),
+    ("profiles: {m: {fast: 1}}\n", "config.yaml:1:22: profiles.m.fast: must be true or false"),
+    ("profiles: {m: {released: soon}}\n", "config.yaml:1:26: profiles.m.released: must be a date"),
+    (
+        "profiles: {m: {display_name: ''}}\n",
+        "config.yaml:1:30: profiles.m.display_name: must be a line of text",
+    ),
+    (
+        "profiles: {m: {like: claude-opus-5-6}}\n",
+        "config.yaml:1:22: profiles.m.like: no model above this one is named 'claude-opus-5-6'; did",
+    ),
+    (
+        "profiles: {a: {like: b}, b: {like: a}}\n",
+        "config.yaml:1:22: profiles.a.like: no model above this one is named 'b'",
+    ),
+    (
+        "profiles: {m: {aliases: [a, claude-opus-5-5]}}\n",
+        "config.yaml:1:29: profiles.m.aliases.1: is the name of another model",
+    ),
+    (
+        "profiles: {m: {context_window: 10}}\n",
+        "config.yaml:1:32: profiles.m.context_window: max_output 128000 is above context_window 10",
+    ),
+    ("profiles: {'a b': {}}\n", "config.yaml:1:19: profiles.a b: visible ASCII characters but ?"),
+    (
+        "profiles: {" + "x" * 129 + ": {}}\n",
+        "config.yaml:1:143: profiles.",
+    ),
     ("timeouts: 5\n", "config.yaml:1:11: timeouts: must be a section"),
     ("backends: []\n", "config.yaml:1:11: backends: must be a section"),
     ("backends: false\n", "config.yaml:1:11: backends: must be a section"),
@@ -474,12 +543,15 @@ def test_the_tables_agree_with_the_models() -> None:
     assert {setting.key for setting in SETTINGS} <= paths
     for _, section in reference.SECTIONS:
         for name, field in section.model_fields.items():
-            nested = name in ("auth", "limits", "timeouts")
+            nested = name in ("auth", "limits", "timeouts")  # their keys have rows of their own
             assert nested or (field.description and field.title), name
 
 
 WORDS = st.sampled_from(
-    [*Config.model_fields, *BackendConfig.model_fields, "keys", "a", "simulator", "anthropic"]
+    [
+        *(*Config.model_fields, *BackendConfig.model_fields, *ProfileConfig.model_fields),
+        *("keys", "a", "simulator", "anthropic", "low", "adaptive"),
+    ]
 )
 VALUES_ANY = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | WORDS | st.text(max_size=5),
@@ -537,7 +609,7 @@ def test_every_block_of_the_page_loads(folder: Path) -> None:
     (folder / "secrets").mkdir()
     (folder / "secrets" / "second-key").write_text("sk-2\n")
     blocks = re.findall(r"```yaml\n(.*?)```", (DOCS / "configuration.md").read_text(), re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     for block in blocks:
         loaded(block, {**KEY, "ANTHROPIC_KEY_ONE": "sk-1", "TEAM_KEY": "team-key-1"})
 

@@ -133,6 +133,9 @@ def check_answered(world: World, curl: Curl, key: str | None) -> None:
     if curl.path.endswith("/count_tokens"):
         assert sent(world, curl, key).json()["input_tokens"] > 0
         return
+    if curl.path.startswith("/explain"):
+        assert sent(world, curl, key).json()["path"] == "/v1/messages"
+        return
     if not curl.json().get("stream"):
         assert expected(curl) in whole_answer(kind, sent(world, curl, key))
     reply = sent(world, curl, key, stream=True)
@@ -223,7 +226,8 @@ def test_a_printed_config_loads(tmp_path: Path, text: str) -> None:
 
 @pytest.fixture
 def home(tmp_path: Path, world: World) -> Path:
-    """A folder with a config whose backend is the simulator."""
+    """A folder with a config whose backend is the simulator, and with a Chat request."""
+    (tmp_path / "request.json").write_text(json.dumps(message()))
     (tmp_path / "config.yaml").write_text(
         "backends:\n  anthropic:\n    type: anthropic\n"
         f"    base_url: {world.simulator.url}\ndefault_backend: anthropic\n"
@@ -240,6 +244,8 @@ def runnable(words: list[str]) -> list[str]:
             tail[tail.index(flag) + 1] = "0"
     if tail[:1] == ["simulate"] and "--port" not in tail:
         tail += ["--port", "0"]
+    if tail == ["explain"]:  # its name alone, in a heading or a sentence
+        tail += ["request.json", "--dialect", "openai-chat"]
     return head + tail
 
 
@@ -254,7 +260,7 @@ def settings(home: Path) -> dict[str, str]:
 def test_a_printed_command(home: Path, world: World, words: list[str]) -> None:
     command, env = runnable(words), settings(home)
     cwd = ROOT if words[0] == "python" else home
-    if {"check", "--version"} & set(words):
+    if {"check", "explain", "--version"} & set(words):
         done = subprocess.run(
             command, cwd=cwd, env=env, check=False, capture_output=True, text=True, timeout=30
         )

@@ -13,6 +13,7 @@ from isthmus.dialects import BACKENDS, FRONTENDS
 from isthmus.errors import GatewayError
 from isthmus.frontends import matched
 from isthmus.plan import is_strict, plan, target_of
+from isthmus.profile_settings import profiles_of
 from isthmus.request import HttpRequest, Request
 from tests.harness import VERSION, World, error_message, message
 
@@ -134,7 +135,7 @@ def test_a_header_sent_twice() -> None:
 def test_a_plan_names_its_target_and_changes_no_request() -> None:
     config = Config(force_model="claude-opus-5-5?effort=max")
     request = chat(model="gpt-7", messages=HELLO, seed=1)
-    target = target_of(request, config)
+    target = target_of(request, config, profiles_of(config.profiles))
     assert (target.backend, target.model, target.changed) == ("anthropic", "claude-opus-5-5", True)
     first = plan(request, target, BACKENDS["anthropic"], strict=False)
     assert first == plan(request, target, BACKENDS["anthropic"], strict=False)

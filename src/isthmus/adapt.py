@@ -13,10 +13,9 @@ from typing import Any, cast
 
 from isthmus.errors import refuse
 from isthmus.messages import Block
-from isthmus.profiles import Profile
+from isthmus.profiles import EFFORTS, Profile
 from isthmus.request import Body, Notes
 
-EFFORTS = ("low", "medium", "high", "xhigh", "max")
 BUDGETS = {"low": 2_000, "medium": 8_000, "high": 16_000, "xhigh": 24_000, "max": 32_000}
 """Thinking budget in tokens for each effort, for models that know budgets only."""
 BUDGET_EFFORTS = ((2_000, "low"), (8_000, "medium"), (24_000, "high"))

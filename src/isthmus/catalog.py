@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from isthmus.config import Config
 from isthmus.errors import GatewayError
 from isthmus.frontends import Model
-from isthmus.profiles import PROFILES, Profile, known
+from isthmus.profiles import Profile, Profiles
 
 REFRESH_SECONDS = 600.0
 RETRY_SECONDS = 60.0
@@ -24,8 +24,11 @@ Asking = Callable[[str, str], Awaitable[Model | None]]
 class Catalog:
     """Answers from memory; a task of its own asks the backends now and then."""
 
-    def __init__(self, config: Config, listing: Listing, asking: Asking) -> None:
+    def __init__(
+        self, config: Config, profiles: Profiles, listing: Listing, asking: Asking
+    ) -> None:
         self._config = config
+        self._profiles = profiles
         self._listing = listing
         self._asking = asking
         self._lists = {name: self._fallback(name) for name in config.backends}
@@ -54,7 +57,7 @@ class Catalog:
 
         Raises GatewayError (404) where there is none of that name.
         """
-        row = known(name)
+        row = self._profiles.known(name)
         wanted = {name} | ({row.id, *row.aliases} if row else set())
         for model in self.models():
             if model["id"] in wanted:
@@ -70,8 +73,8 @@ class Catalog:
     def _fallback(self, name: str) -> list[Model]:
         listed = self._config.backends[name].models
         if listed is not None:
-            return [described(known(model), model) for model in listed]
-        return [described(row, row.id) for row in PROFILES if row.status != "retired"]
+            return [described(self._profiles.known(model), model) for model in listed]
+        return [described(row, row.id) for row in self._profiles.rows if row.status != "retired"]
 
     async def _refresh(self) -> None:
         while True:
@@ -93,11 +96,12 @@ def described(row: Profile | None, name: str) -> Model:
     """A model in Anthropic's shape from what its profile knows."""
     if row is None:
         return {"id": name, "type": "model"}
+    released = {"created_at": f"{row.released}T00:00:00Z"} if row.released else {}
     return {
         "id": name,
         "type": "model",
         "display_name": row.display_name,
-        "created_at": f"{row.released}T00:00:00Z",
+        **released,
         "max_input_tokens": row.context_window,
         "max_tokens": row.max_output,
     }

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from isthmus import yamldoc
+from isthmus.profile_settings import wrong_profiles
 from isthmus.settings import (
     BACKEND_NAME,
     BACKEND_TYPES,
@@ -24,6 +25,8 @@ from isthmus.settings import (
     Limits,
     Setting,
     Timeouts,
+    leaves,
+    section_at,
 )
 from isthmus.yamldoc import Document, KeyPath, did_you_mean, quoted
 
@@ -115,19 +118,6 @@ def load(path: Path | None, environ: Mapping[str, str], flags: Mapping[str, obje
     return Resolved(config, sources)
 
 
-def leaves(section: BaseModel, prefix: KeyPath = ()) -> Iterator[tuple[KeyPath, object]]:
-    """Every value of a configuration with the path of its key; a list is one value."""
-    for name in type(section).model_fields:
-        value = getattr(section, name)
-        if isinstance(value, BaseModel):
-            yield from leaves(value, (*prefix, name))
-        elif isinstance(value, dict):
-            for child, part in value.items():
-                yield from leaves(part, (*prefix, name, child))
-        else:
-            yield (*prefix, name), value
-
-
 def is_loopback(host: str) -> bool:
     """Whether only programs of this machine reach `host`; of names only localhost is trusted."""
     try:
@@ -159,13 +149,6 @@ def _split(text: str) -> list[str]:
     # "a,b," is two keys, but "," is a mistake and must not pass for "no keys wanted".
     parts = [part.strip() for part in text.split(",")]
     return [part for part in parts if part] or [""]
-
-
-def _section_at(path: KeyPath) -> type[BaseModel]:
-    if path[:1] == ("backends",):
-        return BackendConfig
-    known = {"auth": AuthConfig, "limits": Limits, "timeouts": Timeouts}
-    return known.get(str(path[0]), Config) if path else Config
 
 
 class _Draft:
@@ -245,7 +228,7 @@ class _Draft:
     def _report_detail(self, detail: ErrorDetails) -> None:
         path, context = detail["loc"], detail.get("ctx", {})
         if detail["type"] == "extra_forbidden":
-            known = _section_at(path[:-1]).model_fields
+            known = section_at(path[:-1]).model_fields
             near = did_you_mean(str(path[-1]), known) or f"; known here: {', '.join(known)}"
             mark = self.document.keys.get(path)
             self._add(path[:-1], f"unknown key {quoted(str(path[-1]))}{near}", mark)
@@ -344,6 +327,10 @@ def _wrong_backends(config: Config, draft: _Draft) -> _Found:
         yield from _repeated(backend.keys, given[1])
 
 
+def _wrong_profiles(config: Config, draft: _Draft) -> _Found:
+    return wrong_profiles(config.profiles, draft.is_unknown)
+
+
 def _wrong_default(config: Config, draft: _Draft) -> _Found:
     path: KeyPath = ("default_backend",)
     names, name = draft.backend_names(), draft.given(path)
@@ -389,6 +376,7 @@ def _repeated(keys: Sequence[str], path: KeyPath) -> _Found:
 _CHECKS: tuple[Callable[[Config, _Draft], _Found], ...] = (
     _wrong_names,
     _wrong_backends,
+    _wrong_profiles,
     _wrong_default,
     _wrong_ports,
     _open_to_others,

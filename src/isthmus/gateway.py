@@ -20,7 +20,8 @@ from isthmus.explain import document
 from isthmus.frontends import Model
 from isthmus.pipeline import Answer, Call, compose
 from isthmus.plan import Plan, plan, target_of
-from isthmus.request import Body, HttpRequest, Request
+from isthmus.profile_settings import profiles_of
+from isthmus.request import Body, HttpRequest, Request, Target
 from isthmus.simulator import Options, Simulator
 from isthmus.steps.key import choose_key
 from isthmus.upstream import Deadlines, Origin, Response, Upstream
@@ -61,7 +62,8 @@ class Gateway:
         steps = [choose_key(keys)]
         self._call: Call = compose(steps, self._attempt)
         self._explained: Call = compose(steps, self._explanation)
-        self.catalog = Catalog(config, self._list_models, self._one_model)
+        self._profiles = profiles_of(config.profiles)
+        self.catalog = Catalog(config, self._profiles, self._list_models, self._one_model)
         self._keys = keys
 
     async def start(self) -> None:
@@ -87,7 +89,10 @@ class Gateway:
 
         The caller closes the answer, at any moment.
         """
-        return await self._call(replace(request, target=target_of(request, self.config)))
+        return await self._call(replace(request, target=self._target(request)))
+
+    def _target(self, request: Request) -> Target:
+        return target_of(request, self.config, self._profiles)
 
     async def explain(self, request: Request) -> Answer:
         """What answering the request would send, as ``explain.document``; nothing is sent.
@@ -95,7 +100,7 @@ class Gateway:
         Raises GatewayError where it would be refused by the translation itself. The gateway need
         not have been started.
         """
-        return await self._explained(replace(request, target=target_of(request, self.config)))
+        return await self._explained(replace(request, target=self._target(request)))
 
     async def _explanation(self, request: Request) -> Answer:
         planned = self._plan(request)

@@ -11,6 +11,7 @@ from isthmus.backends import Backend
 from isthmus.config import Config
 from isthmus.dialects import FRONTENDS
 from isthmus.errors import GatewayError, refuse
+from isthmus.profiles import Profiles
 from isthmus.request import HttpRequest, Notes, Request, Target
 from isthmus.routing import selector
 
@@ -37,13 +38,14 @@ class Plan:
         return GatewayError("invalid_request", text, param=self.notes.rows[0].path)
 
 
-def target_of(request: Request, config: Config) -> Target:
+def target_of(request: Request, config: Config, profiles: Profiles) -> Target:
     """Where a request goes. Raises GatewayError (400) for a selector that cannot be meant."""
     forced = config.force_model
     parsed = selector.parse(forced or request.model, config.backends)
     backend = parsed.backend or config.default_backend or next(iter(config.backends))
     changed = bool(parsed.parameters) or (forced is not None and parsed.model != request.model)
-    return Target(backend, parsed.model, parsed.parameters, changed)
+    row = profiles.profile(parsed.model)
+    return Target(backend, parsed.model, parsed.parameters, changed, row)
 
 
 def plan(request: Request, target: Target, backend: Backend, strict: bool) -> Plan:

@@ -2,17 +2,21 @@
 
 Source of the rows: Anthropic's models overview, migration guide and deprecations page, as of
 2026-11-22. An unknown model counts as the newest one, whose rules new models have followed so far.
+A configuration makes a table of its own out of the package's.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
 from importlib.resources import files
 from typing import Any, Literal
 
 from isthmus import wire
+
+EFFORTS = ("low", "medium", "high", "xhigh", "max")
+"""The levels of ``output_config.effort``, lowest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +27,7 @@ class Profile:
     display_name: str
     aliases: tuple[str, ...]
     status: Literal["active", "deprecated", "retired"]
-    released: str
+    released: str | None
     retires_at: str | None
     context_window: int
     max_output: int
@@ -63,15 +67,63 @@ def _frozen(value: Any) -> Any:
 PROFILES: tuple[Profile, ...] = _rows()
 """All rows, newest models first."""
 
-_BY_NAME = {name: row for row in PROFILES for name in (row.id, *row.aliases)}
 _DATED = re.compile(r"-\d{8}$")
+_LEVELS = ("thinking_off_effort", "effort_default")
 
 
-def known(model: str) -> Profile | None:
-    """The row of a model by its id, an alias, or its id with or without a date; None if there is none."""
-    return _BY_NAME.get(model) or _BY_NAME.get(_DATED.sub("", model))
+class Profiles:
+    """A table of rows, newest models first. It never changes: a further model makes another table."""
+
+    def __init__(self, rows: Iterable[Profile]) -> None:
+        self.rows = tuple(rows)
+        self._by_name = {alias: row for row in self.rows for alias in row.aliases}
+        self._by_name |= {row.id: row for row in self.rows}
+
+    @property
+    def names(self) -> Collection[str]:
+        """All ids and aliases."""
+        return self._by_name.keys()
+
+    def known(self, model: str) -> Profile | None:
+        """The row of a model by its id, an alias, or its id with or without a date; None if there is none."""
+        return self._by_name.get(model) or self._by_name.get(_DATED.sub("", model))
+
+    def profile(self, model: str) -> Profile:
+        """What a model accepts; the newest model's row where it has none of its own."""
+        return self.known(model) or self.rows[0]
+
+    def with_model(self, name: str, given: Mapping[str, Any]) -> Profiles:
+        """The table with one more model, or with one that is in it changed.
+
+        ``given`` maps fields of ``Profile`` to values, lists for tuples; ``like`` names the row that
+        the others come from: by default the model's own, else the newest one's.
+        """
+        own = self._by_name.get(name)
+        base = self.profile(given.get("like", name))
+        values = {field.name: getattr(base, field.name) for field in fields(Profile)}
+        if own is not None:
+            values |= {field: getattr(own, field) for field in _IDENTITY}
+        else:
+            # Of a stranger's name, dates and bill the row that it is like says nothing.
+            values |= {**_STRANGER, "id": name, "display_name": name}
+            values |= {} if "like" in given else {"prices": None}
+        changes = {key: _frozen(value) for key, value in given.items() if key != "like"}
+        if changes.get("prices") is not None:
+            changes["prices"] = {**(values["prices"] or {}), **changes["prices"]}
+        values |= changes
+        values["efforts"] = tuple(level for level in EFFORTS if level in values["efforts"])
+        values |= {key: None for key in _LEVELS if values[key] not in values["efforts"]}
+        row = Profile(**values)
+        if own is None:
+            return Profiles((*self.rows, row))
+        return Profiles(row if other is own else other for other in self.rows)
 
 
-def profile(model: str) -> Profile:
-    """What a model accepts; the newest model's row where it has none of its own."""
-    return known(model) or PROFILES[0]
+_IDENTITY = ("id", "display_name", "aliases", "status", "released", "retires_at")
+_STRANGER = {"aliases": (), "status": "active", "released": None, "retires_at": None}
+
+PACKAGED = Profiles(PROFILES)
+"""The table that comes with the package."""
+
+known = PACKAGED.known
+profile = PACKAGED.profile

@@ -13,6 +13,7 @@ import typer
 from pydantic import BaseModel
 
 from isthmus.cli import app
+from isthmus.profile_settings import PriceConfig, ProfileConfig
 from isthmus.settings import (
     BACKEND_TYPES,
     CONFIG_VARIABLE,
@@ -27,6 +28,8 @@ from isthmus.settings import (
 SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("", Config),
     ("backends.NAME.", BackendConfig),
+    ("profiles.NAME.", ProfileConfig),
+    ("profiles.NAME.prices.", PriceConfig),
     ("auth.", AuthConfig),
     ("limits.", Limits),
     ("timeouts.", Timeouts),

@@ -9,6 +9,7 @@ from typing import Any, Literal, cast
 
 from isthmus import wire
 from isthmus.errors import refuse
+from isthmus.profiles import Profile
 
 Operation = Literal["messages", "count_tokens"]
 Headers = tuple[tuple[str, str], ...]
@@ -203,12 +204,14 @@ class Target:
 
     ``changed`` says that the gateway itself put another model or parameter in place: only then may
     a native body be adapted to the model, since a caller's own choice is the provider's to judge.
+    ``profile`` is what the configuration knows of the model; None leaves it to the package's table.
     """
 
     backend: str
     model: str
     parameters: Mapping[str, Any] = field(default_factory=dict[str, Any])
     changed: bool = False
+    profile: Profile | None = None
 
 
 @dataclass(slots=True)

@@ -3,22 +3,27 @@
 Others import these names from `isthmus.config`, which also loads them.
 """
 
-import ipaddress
-import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, NamedTuple, cast
-from urllib.parse import urlsplit
+from typing import ClassVar, Literal, NamedTuple
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    model_validator,
+from pydantic import BaseModel, Field, model_validator
+
+from isthmus.profile_settings import PriceConfig, ProfileConfig
+from isthmus.sections import (
+    BaseUrl,
+    BodyBytes,
+    ClientKey,
+    Host,
+    Name,
+    Port,
+    Seconds,
+    Secret,
+    Section,
+    Switch,
 )
+from isthmus.yamldoc import KeyPath
 
 
 class BackendType(NamedTuple):
@@ -71,117 +76,7 @@ SETTINGS = (
 CONFIG_VARIABLE = "ISTHMUS_CONFIG"
 CONFIG_FILE = Path("config.yaml")
 
-MAX_SECONDS = 86_400
-MAX_BODY_BYTES = 1 << 30
-MIN_CLIENT_KEY = 8
-
-_DIGITS = re.compile(r"[0-9]{1,12}")
-_HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?")
 BACKEND_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_VISIBLE = re.compile(r"[!-~]+")
-
-
-def _whole(value: object, low: int, high: int) -> int:
-    if isinstance(value, str) and _DIGITS.fullmatch(value.strip()):
-        value = int(value)
-    # True is an int to Python, and `port: true` is a mistake.
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        hint = ""
-        if isinstance(value, str) and value.startswith("tcp://"):
-            hint = "; Kubernetes sets it for a service named isthmus: use enableServiceLinks: false"
-        raise ValueError(f"must be a whole number from {low} to {high}{hint}")
-    return value
-
-
-def _port(value: object) -> int:
-    return _whole(value, 0, 65535)
-
-
-def _body_bytes(value: object) -> int:
-    return _whole(value, 1, MAX_BODY_BYTES)
-
-
-def _seconds(value: object) -> float:
-    try:
-        seconds = math.nan if isinstance(value, bool) else float(cast("str | float", value))
-    except (OverflowError, TypeError, ValueError):
-        seconds = math.nan
-    if not 0 < seconds <= MAX_SECONDS:
-        raise ValueError(f"must be a number of seconds, above 0 and at most {MAX_SECONDS}")
-    return seconds
-
-
-def _host(value: object) -> str:
-    text = value if isinstance(value, str) else ""
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        if not _HOST.fullmatch(text):
-            raise ValueError("must be an IP address (IPv6 without brackets) or a name") from None
-    return text
-
-
-def _visible(value: object) -> str:
-    # A header carries keys and model names, so nothing else may stand in them.
-    text = value.get_secret_value() if isinstance(value, SecretStr) else value
-    if not isinstance(text, str):
-        raise ValueError("must be text: put it in quotes")
-    if not _VISIBLE.fullmatch(text):
-        what = "holds a space or a character other than ASCII" if text else "is empty"
-        raise ValueError(what)
-    return text
-
-
-def _client_key(value: object) -> str:
-    text = _visible(value)
-    if len(text) < MIN_CLIENT_KEY:
-        raise ValueError(f"is too short for a key: at least {MIN_CLIENT_KEY} characters")
-    return text
-
-
-def _base_url(value: object) -> str | None:
-    if value is None:
-        return None
-    text = _visible(value)
-    try:
-        url = urlsplit(text)
-        right = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
-    except ValueError:
-        right = False
-    if not right or set(text) & set("?#@\\"):
-        raise ValueError(
-            "must be a URL that begins with http:// or https:// and holds no user, ? or #"
-        )
-    return text.rstrip("/")
-
-
-def _switch(value: object) -> bool:
-    # As text it comes out of a `${REFERENCE}`.
-    if isinstance(value, str):
-        value = {"true": True, "false": False}.get(value.strip().lower())
-    if not isinstance(value, bool):
-        raise ValueError("must be true or false")
-    return value
-
-
-Port = Annotated[int, BeforeValidator(_port)]
-Seconds = Annotated[float, BeforeValidator(_seconds)]
-Switch = Annotated[bool, BeforeValidator(_switch)]
-Name = Annotated[str, BeforeValidator(_visible)]
-Secret = Annotated[SecretStr, BeforeValidator(_visible)]
-ClientKey = Annotated[SecretStr, BeforeValidator(_client_key)]
-
-
-class Section(BaseModel):
-    """A mapping in the file; nothing but its fields may stand in it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _empty(cls, data: object) -> object:
-        # A section whose lines are all commented out reads as null.
-        return dict[str, object]() if data is None else data
 
 
 class BackendConfig(Section):
@@ -198,7 +93,7 @@ class BackendConfig(Section):
         title="list of keys",
         description="Several keys of the same account type, to rotate.",
     )
-    base_url: Annotated[str | None, BeforeValidator(_base_url)] = Field(
+    base_url: BaseUrl = Field(
         None,
         title="URL",
         description="Where the provider answers, without `/v1`; by default its own address.",
@@ -236,7 +131,7 @@ class AuthConfig(Section):
 class Limits(Section):
     """Sizes in bytes."""
 
-    body_bytes: Annotated[int, BeforeValidator(_body_bytes)] = Field(
+    body_bytes: BodyBytes = Field(
         33_554_432, title="bytes", description="The largest request body that is accepted."
     )
 
@@ -278,7 +173,7 @@ class Config(Section):
 
     NO_BACKENDS: ClassVar[Mapping[str, Mapping[str, str]]] = {"anthropic": {"type": "anthropic"}}
 
-    host: Annotated[str, BeforeValidator(_host)] = Field(
+    host: Host = Field(
         "127.0.0.1",
         title="address",
         description="The address to listen on; any but a loopback address needs `auth.keys`.",
@@ -312,6 +207,11 @@ class Config(Section):
         title="section for each name",
         description="Provider accounts by name; by default one named `anthropic`.",
     )
+    profiles: dict[str, ProfileConfig] = Field(
+        default_factory=dict,
+        title="section for each model",
+        description="What a model takes, where it differs from what Isthmus knows of it.",
+    )
     auth: AuthConfig = AuthConfig()
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
@@ -329,3 +229,29 @@ class Config(Section):
             only = next(iter(names)) if len(names) == 1 else "anthropic"
             filled["default_backend"] = only if only in names else None
         return filled
+
+
+def section_at(path: KeyPath) -> type[BaseModel]:
+    """The section whose keys stand under a path."""
+    if path[:1] == ("backends",):
+        return BackendConfig
+    if path[:1] == ("profiles",):
+        return PriceConfig if path[2:] == ("prices",) else ProfileConfig
+    known = {"auth": AuthConfig, "limits": Limits, "timeouts": Timeouts}
+    return known.get(str(path[0]), Config) if path else Config
+
+
+def leaves(section: BaseModel, prefix: KeyPath = ()) -> Iterator[tuple[KeyPath, object]]:
+    """Every value of a configuration with the path of its key; a list is one value."""
+    partial = isinstance(section, Section) and section.PARTIAL
+    for name in type(section).model_fields:
+        if partial and name not in section.model_fields_set:
+            continue
+        value = getattr(section, name)
+        if isinstance(value, BaseModel):
+            yield from leaves(value, (*prefix, name))
+        elif isinstance(value, dict):
+            for child, part in value.items():
+                yield from leaves(part, (*prefix, name, child))
+        else:
+            yield (*prefix, name), value

@@ -86,7 +86,7 @@ def _fit(body: Body, request: Request, target: Target, notes: Notes) -> None:
     """Make the body one that the target's model takes, with the selector's parameters."""
     check_shapes(body)
     selector.apply(target.parameters, body)
-    adapt(body, profile(target.model), notes)
+    adapt(body, target.profile or profile(target.model), notes)
     if request.operation == "count_tokens":
         for name in _NOT_COUNTED:
             body.drop(name)

@@ -12,8 +12,8 @@ from difflib import get_close_matches
 from typing import Any
 from urllib.parse import parse_qsl
 
-from isthmus.adapt import EFFORTS
 from isthmus.errors import refuse
+from isthmus.profiles import EFFORTS
 from isthmus.request import Body
 
 
