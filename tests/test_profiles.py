@@ -16,7 +16,7 @@ from isthmus.plan import target_of
 from isthmus.profile_settings import Effort, PriceConfig, ProfileConfig, Thinking, profiles_of
 from isthmus.profiles import EFFORTS, PACKAGED, PROFILES, Profile, Profiles
 from isthmus.request import Body, Notes, Request
-from tests.harness import VERSION, World, message
+from tests.harness import VERSION, World, error_message, message
 
 NEWEST = PROFILES[0]
 OPUS = PACKAGED.profile("claude-opus-5-5")
@@ -130,7 +130,7 @@ def test_check_shows_what_was_given_and_no_more() -> None:
 
 
 def test_requests_are_fitted_to_the_configured_model() -> None:
-    sections = {"claude-sonnet-4-5": {"max_output": 77, "forced_tools": False}}
+    sections = {"claude-sonnet-4-5": {"max_output": 77, "forced_tools": False, "prefill": False}}
     world = World(profiles=sections)
     try:
         tool = {"type": "function", "function": {"name": "look"}}
@@ -142,6 +142,9 @@ def test_requests_are_fitted_to_the_configured_model() -> None:
         assert "cannot be forced" in reply.headers["x-isthmus-notes"]
         sent = json.loads(world.received()[-1].body)
         assert (sent["max_tokens"], sent["tool_choice"]) == (77, {"type": "auto"})
+        said = [*message()["messages"], {"role": "assistant", "content": "I"}]
+        reply = world.post("/v1/chat/completions", {**body, "messages": said})
+        assert "continues no assistant message" in error_message("openai-chat", reply)
         assert world.post("/v1/messages", message(), **VERSION).status == 200
         assert json.loads(world.received()[-1].body)["max_tokens"] == 200, (
             "the native lane is not fitted"

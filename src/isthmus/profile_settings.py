@@ -120,6 +120,9 @@ class ProfileConfig(Section):
         _SAME, title="tokens or null", description="The shortest prefix that is cached."
     )
     fast: Switch = Field(_SAME, title="true or false", description="Whether `speed` may be `fast`.")
+    geography: Switch = Field(
+        _SAME, title="true or false", description="Whether `inference_geo` is taken."
+    )
     prices: PriceConfig | None = Field(
         _SAME,
         title="section or null",

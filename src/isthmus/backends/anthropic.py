@@ -12,7 +12,7 @@ from isthmus.adapt import adapt, refuse_continuation
 from isthmus.errors import GatewayError, cut_off, provider_error, quoted
 from isthmus.event import Event
 from isthmus.messages import STREAM_EVENTS
-from isthmus.profiles import profile
+from isthmus.profiles import Profile, profile
 from isthmus.request import Body, Headers, HttpRequest, Notes, Request, Target, check_shapes
 from isthmus.routing import selector
 
@@ -59,7 +59,7 @@ def encode(request: Request, target: Target, notes: Notes) -> HttpRequest:
         body.edit("stream", True)
     if not native:
         _fit(body, request, target, notes)
-        refuse_continuation(body, profile(target.model))
+        refuse_continuation(body, _taken(target))
     elif target.changed:
         body = _fitted_if_sound(body, request, target, notes)
     return HttpRequest(
@@ -69,6 +69,11 @@ def encode(request: Request, target: Target, notes: Notes) -> HttpRequest:
         headers=(*_headers(request, body, native), ("x-api-key", request.key)),
         body=body.wire(),
     )
+
+
+def _taken(target: Target) -> Profile:
+    """What the target's model takes: as the configuration says, or else the package's table."""
+    return target.profile or profile(target.model)
 
 
 def _fitted_if_sound(body: Body, request: Request, target: Target, notes: Notes) -> Body:
@@ -86,7 +91,7 @@ def _fit(body: Body, request: Request, target: Target, notes: Notes) -> None:
     """Make the body one that the target's model takes, with the selector's parameters."""
     check_shapes(body)
     selector.apply(target.parameters, body)
-    adapt(body, target.profile or profile(target.model), notes)
+    adapt(body, _taken(target), notes)
     if request.operation == "count_tokens":
         for name in _NOT_COUNTED:
             body.drop(name)
