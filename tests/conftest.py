@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from tests.harness import World
+
+
+# The same cases on every run, so that a change is judged by what it changes; EXPLORE=1 draws new ones.
+settings.register_profile("isthmus", deadline=None, derandomize="EXPLORE" not in os.environ)
+settings.load_profile("isthmus")
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from hypothesis import settings
 from hypothesis import strategies as st
 
 from isthmus.messages import Event
@@ -15,8 +14,6 @@ from isthmus.messages import Event
 Value = dict[str, Any]
 
 # A slow machine is no fault of the code: time is bounded for each test as a whole, by pytest.
-settings.register_profile("isthmus", settings(), deadline=None)
-settings.load_profile("isthmus")
 
 AWKWARD = [
     *(

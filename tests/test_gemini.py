@@ -377,7 +377,8 @@ def test_an_echoed_answer_is_restored(stream: strategies.Stream, thoughts: bool,
     if way != "whole" and way != "chunks":
         parts = [part for one in echo for part in one["parts"] if not part.get("thought")]
         echo = [{"role": "model", "parts": merged(parts) if way == "merged" else parts}]
-    request = decoded({"contents": [{"parts": [{"text": "Hi"}]}, *echo]})
+    after = {"role": "user", "parts": [{"text": "Go on"}]}  # the very tail would be trimmed
+    request = decoded({"contents": [{"parts": [{"text": "Hi"}]}, *echo, after]})
     turns = request.body.peek("messages")
     restored = [plain(block) for block in turns[1]["content"]] if len(turns) > 1 else []
     wanted = [plain(block) for block in message["content"] if carriable(block)]
