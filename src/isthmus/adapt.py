@@ -37,6 +37,7 @@ def adapt(body: Body, profile: Profile, notes: Notes) -> None:
 
 
 def _max_tokens(body: Body, profile: Profile, notes: Notes) -> None:
+    """`max_tokens` is what the model writes at most, where it is absent or above that."""
     asked = body.peek("max_tokens")
     if asked is None:
         body.edit("max_tokens", profile.max_output)
@@ -46,6 +47,7 @@ def _max_tokens(body: Body, profile: Profile, notes: Notes) -> None:
 
 
 def _thinking(body: Body, profile: Profile, notes: Notes) -> None:
+    """`thinking` becomes the nearest kind that the model has; a budget fits below `max_tokens`."""
     thinking = body.peek("thinking")
     if not isinstance(thinking, dict):
         return
@@ -149,7 +151,7 @@ def _blocks(turn: dict[str, Any]) -> list[Block]:
 
 
 def _edits(body: Body, profile: Profile, notes: Notes) -> None:
-    """The edit that clears thinking is refused where there is none."""
+    """`context_management` loses the edit that clears thinking where there is none."""
     management = body.peek("context_management")
     edits = management.get("edits") if isinstance(management, dict) else None
     kind = (body.peek("thinking") or {}).get("type")
@@ -171,6 +173,7 @@ def _clears_thinking(edit: Any) -> bool:
 
 
 def _effort(body: Body, profile: Profile, notes: Notes) -> None:
+    """`output_config.effort` becomes the nearest level that the model has, or goes."""
     output = body.peek("output_config")
     if not isinstance(output, dict) or "effort" not in output:
         return
@@ -199,6 +202,7 @@ def _effort(body: Body, profile: Profile, notes: Notes) -> None:
 
 
 def _tool_choice(body: Body, profile: Profile, notes: Notes) -> None:
+    """`tool_choice` becomes `auto` where the model cannot be forced, and goes without tools."""
     choice = body.peek("tool_choice")
     if not isinstance(choice, dict):
         return
@@ -230,6 +234,7 @@ def refuse_continuation(body: Body, profile: Profile) -> None:
 
 
 def _sampling(body: Body, profile: Profile, notes: Notes) -> None:
+    """`temperature` is 1 at most; it, `top_p` and `top_k` go where they are refused."""
     temperature = body.peek("temperature")
     if isinstance(temperature, int | float) and temperature > 1:
         body.edit("temperature", 1.0)
@@ -263,18 +268,21 @@ def _drop_sampling(body: Body, name: str, reason: str, notes: Notes) -> None:
 
 
 def _geography(body: Body, profile: Profile, notes: Notes) -> None:
+    """`inference_geo` goes where the model does not take it."""
     if "inference_geo" in body and not profile.geography:
         body.drop("inference_geo")
         notes.dropped("inference_geo", f"{profile.id} does not say where it runs")
 
 
 def _speed(body: Body, profile: Profile, notes: Notes) -> None:
+    """`speed: fast` goes where the model has no fast mode."""
     if body.peek("speed") == "fast" and not profile.fast:
         body.drop("speed")
         notes.dropped("speed", f"{profile.id} has no fast mode")
 
 
 def _stop_sequences(body: Body, profile: Profile, notes: Notes) -> None:
+    """`stop_sequences` lose those without a visible character."""
     asked = body.peek("stop_sequences")
     if not isinstance(asked, list):
         return
@@ -289,6 +297,7 @@ def _stop_sequences(body: Body, profile: Profile, notes: Notes) -> None:
 
 
 def _breakpoints(body: Body, profile: Profile, notes: Notes) -> None:
+    """`cache_control` stays on the latest blocks, four at most."""
     allowed = BREAKPOINTS - ("cache_control" in body)
     early, late = _marked(body)
     if len(early) + len(late) <= allowed:
@@ -323,7 +332,7 @@ def _walk(blocks: Any) -> Iterator[Block]:
 
 
 def _system_turns(body: Body, profile: Profile, notes: Notes) -> None:
-    """A ``system`` turn stays where the model knows the role and it follows a user turn.
+    """A `system` turn stays where the model knows the role and it follows a user turn.
 
     Anywhere else it becomes user text at the same place: hoisting it would change its meaning, the
     cached prefix, and the thinking that is bound to that prefix.

@@ -1,6 +1,6 @@
-"""The tables of docs/configuration.md and docs/cli.md, written from the code.
+"""The tables of docs/configuration.md, docs/cli.md and docs/dialects/, written from the code.
 
-`python -m isthmus.reference docs` brings both files up to date; a test compares them.
+`python -m isthmus.reference docs` brings these files up to date; tests compare them.
 """
 
 import re
@@ -12,7 +12,9 @@ from typing import Any
 import typer
 from pydantic import BaseModel
 
+from isthmus import dialect_pages
 from isthmus.cli import app
+from isthmus.dialect_pages import table
 from isthmus.profile_settings import PriceConfig, ProfileConfig
 from isthmus.settings import (
     BACKEND_TYPES,
@@ -43,12 +45,13 @@ _YAML = {"None": "", "{}": "", "[]": "", "False": "false", "True": "true"}
 def tables() -> dict[str, str]:
     """Each generated part of the documentation, as Markdown, by the name in its markers."""
     return {
-        "keys": _table(("Key", "Type", "Default", "Meaning"), _keys()),
-        "sources": _table(("Key", "Flag", "Environment"), _sources()),
-        "types": _table(("Type", "Key from", "Address", "Meaning"), _types()),
-        "options": _table(("Option", "Environment", "Meaning"), _options("serve")),
-        "explain": _table(("Option", "Default", "Meaning"), _explain()),
-        "simulate": _table(("Option", "Default", "Meaning"), _simulate()),
+        **dialect_pages.tables(),
+        "keys": table(("Key", "Type", "Default", "Meaning"), _keys()),
+        "sources": table(("Key", "Flag", "Environment"), _sources()),
+        "types": table(("Type", "Key from", "Address", "Meaning"), _types()),
+        "options": table(("Option", "Environment", "Meaning"), _options("serve")),
+        "explain": table(("Option", "Default", "Meaning"), _explain()),
+        "simulate": table(("Option", "Default", "Meaning"), _simulate()),
     }
 
 
@@ -61,11 +64,6 @@ def filled(page: str) -> str:
         page,
         flags=re.DOTALL,
     )
-
-
-def _table(head: Sequence[str], rows: Iterator[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def _keys() -> Iterator[Sequence[str]]:
@@ -123,8 +121,8 @@ def _simulate() -> Iterator[Sequence[str]]:
 
 
 def main(folder: Path) -> None:
-    """Renew the generated parts of the two pages in `folder`."""
-    for name in ("configuration.md", "cli.md"):
+    """Renew the generated parts of the pages in `folder`."""
+    for name in ("configuration.md", "cli.md", *dialect_pages.PAGES):
         page = folder / name
         page.write_text(filled(page.read_text("utf-8")), "utf-8")
 

@@ -59,7 +59,7 @@ def _routes() -> Iterator[Route]:
 
 ROUTES = tuple(_routes())
 
-_CONVERSATION = (
+CONVERSATION = (
     *("contents", "systemInstruction", "tools", "toolConfig", "generationConfig", "safetySettings"),
     *("labels", "cachedContent", "serviceTier", "store", "model", "cacheControl"),
 )
@@ -74,7 +74,7 @@ _COUNTED = (
 )
 """What Anthropic's count_tokens takes; the other members change no count."""
 
-_KNOBS = {
+KNOBS = {
     "safetySettings": "Claude has no thresholds to set",
     "labels": "they are for Google's bills",
     "store": "nothing is stored",
@@ -126,18 +126,18 @@ def _body(source: bytes, notes: Notes) -> dict[str, Any]:
 
 
 def _root(value: Any, path: str, notes: Notes) -> Fields:
-    return Fields(value, path, _CONVERSATION, notes)
+    return Fields(value, path, CONVERSATION, notes)
 
 
 def _counted_root(value: Any, notes: Notes) -> Fields:
     """What is to be counted: the contents, or a whole request of which they are part."""
-    outer = Fields(value, "", (*_CONVERSATION, "generateContentRequest"), notes)
+    outer = Fields(value, "", (*CONVERSATION, "generateContentRequest"), notes)
     if "generateContentRequest" not in outer:
         return outer
     path = outer.path("generateContentRequest")
     if "contents" in outer:
         raise refuse(path, "send either contents or generateContentRequest")
-    for name in _CONVERSATION:
+    for name in CONVERSATION:
         if name in outer and name != "model":
             notes.dropped(outer.path(name), "generateContentRequest says what is counted")
     return _root(outer.get("generateContentRequest"), path, notes)
@@ -149,7 +149,7 @@ def _hub(root: Fields, notes: Notes) -> tuple[dict[str, Any], dict[str, Any]]:
         raise refuse(
             root.path("cachedContent"), "Google's caches are out of reach; send the contents"
         )
-    for name, why in _KNOBS.items():
+    for name, why in KNOBS.items():
         if name in root:
             notes.dropped(root.path(name), why)
     root.string("model")

@@ -25,11 +25,11 @@ UNSUPPORTED = (
     *("executableCode", "codeExecutionResult", "toolCall", "toolResponse"),
     *("audioTranscription", "speechMetadata"),
 )
-_HINTS = (
+HINTS = (
     *("videoMetadata", "mediaResolution", "partMetadata", "mediaProcessing"),
     *("documentMetadata", "spreadsheetMetadata", "audioMetadata"),
 )
-_PART = {*KINDS, *UNSUPPORTED, *_HINTS, "thought", "thoughtSignature", "cacheControl"}
+_PART = {*KINDS, *UNSUPPORTED, *HINTS, "thought", "thoughtSignature", "cacheControl"}
 
 IMAGES = ("image/jpeg", "image/png", "image/gif", "image/webp")
 _ALIASES = {"image/jpg": "image/jpeg", "application/x-pdf": "application/pdf"}
@@ -155,7 +155,7 @@ class Conversation:
         return kinds[0] if kinds else "text"
 
     def _note_hints(self, part: Fields) -> None:
-        for hint in _HINTS:
+        for hint in HINTS:
             if hint in part:
                 self._notes.dropped(part.path(hint), "Claude takes no such hint")
 
@@ -266,7 +266,7 @@ class Conversation:
         return [block, *shown]
 
     def _shown(self, row: Any, path: str) -> Block:
-        part = Fields(row, path, {"inlineData", "fileData", *_HINTS}, self._notes)
+        part = Fields(row, path, {"inlineData", "fileData", *HINTS}, self._notes)
         self._note_hints(part)
         kind = "inlineData" if "inlineData" in part else "fileData"
         if kind not in part or ("inlineData" in part and "fileData" in part):

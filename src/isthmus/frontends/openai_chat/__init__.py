@@ -91,7 +91,7 @@ def decode(http: HttpRequest, match: Match) -> Request:
     if not model:
         raise refuse(path, "must not be empty")
     draft.hub["model"] = model
-    for name, read in _READ.items():
+    for name, read in READ.items():
         draft.path, value = members.get(name, (name, None))
         if value is not None:
             read(draft, value)
@@ -293,7 +293,7 @@ def _json_schema(draft: _Draft, form: dict[str, Any]) -> None:
     note_others(wanted, ("name", "description", "schema", "strict"), path, draft.notes)
 
 
-_READ: dict[str, Callable[[_Draft, Any], None]] = {
+READ: dict[str, Callable[[_Draft, Any], None]] = {
     "max_completion_tokens": _max_tokens,
     "max_tokens": _max_tokens,
     "stream": _stream,
@@ -318,7 +318,7 @@ _READ: dict[str, Callable[[_Draft, Any], None]] = {
 
 _HINT = "Anthropic has nothing like it"
 _CACHING = "caching is asked for by cache_control"
-_DROPPED: dict[str, tuple[Any, str]] = {
+DROPPED: dict[str, tuple[Any, str]] = {
     "frequency_penalty": (0, _HINT),
     "logit_bias": ({}, _HINT),
     "logprobs": (False, _HINT),
@@ -336,7 +336,7 @@ _DROPPED: dict[str, tuple[Any, str]] = {
 }
 """Parameters that are left out: the value that means nothing, and why any other has no effect."""
 
-_CONVERSATION = (
+CONVERSATION = (
     *("model", "messages", "tools", "tool_choice", "parallel_tool_calls"),
     *("functions", "function_call"),
 )
@@ -344,9 +344,9 @@ _CONVERSATION = (
 
 def _note_dropped(draft: _Draft, members: Members) -> None:
     for name, (path, value) in members.items():
-        if name in _READ or name in _CONVERSATION or value is None:
+        if name in READ or name in CONVERSATION or value is None:
             continue
-        neutral, reason = _DROPPED.get(name, (None, UNKNOWN))
+        neutral, reason = DROPPED.get(name, (None, UNKNOWN))
         if value != neutral:
             draft.notes.dropped(path, reason)
 

@@ -156,8 +156,8 @@ def _passed(part: Fields, path: str, notes: Notes) -> Block:
 Part = Callable[[Fields, str, Notes], Block]
 
 _SAID: dict[str, Part] = {"text": _text}
-_ASSISTANT: dict[str, Part] = {**_SAID, "refusal": _refused}
-_USER: dict[str, Part] = {
+ASSISTANT_PARTS: dict[str, Part] = {**_SAID, "refusal": _refused}
+USER_PARTS: dict[str, Part] = {
     **_SAID,
     "image_url": _image_url,
     "file": _file,
@@ -165,7 +165,7 @@ _USER: dict[str, Part] = {
     "document": _passed,
 }
 _OWN = ("type", "cache_control")
-_MEMBERS = {kind: (*_OWN, kind) for kind in (*_USER, *_ASSISTANT)}
+_MEMBERS = {kind: (*_OWN, kind) for kind in (*USER_PARTS, *ASSISTANT_PARTS)}
 
 
 def _blocks(content: Any, path: str, parts: dict[str, Part], notes: Notes) -> list[Block]:
@@ -229,9 +229,9 @@ class Conversation:
     def _message(self, item: Any, path: str) -> None:
         message = cast("Fields", expect(item, dict, path, "a message"))
         role = expect(message.get("role"), str, f"{path}.role", "a string")
-        if role not in _ROLES:
-            raise refuse(f"{path}.role", f"expected one of {', '.join(_ROLES)}")
-        said, read, known = _ROLES[role]
+        if role not in ROLES:
+            raise refuse(f"{path}.role", f"expected one of {', '.join(ROLES)}")
+        said, read, known = ROLES[role]
         self._leading = self._leading and said == "system"
         if said == "assistant" and self._last != "assistant":
             self._calls.turn()
@@ -267,12 +267,12 @@ class Conversation:
         return _blocks(message.get("content"), f"{path}.content", _SAID, self._notes)
 
     def _user(self, message: Fields, path: str) -> list[Block]:
-        return _blocks(message.get("content"), f"{path}.content", _USER, self._notes)
+        return _blocks(message.get("content"), f"{path}.content", USER_PARTS, self._notes)
 
     def _assistant(self, message: Fields, path: str) -> list[Block]:
         content = message.get("content")
         blocks = _blocks(
-            "" if content is None else content, f"{path}.content", _ASSISTANT, self._notes
+            "" if content is None else content, f"{path}.content", ASSISTANT_PARTS, self._notes
         )
         refusal = optional(message, "refusal", str, path, "a string")
         if refusal:
@@ -326,7 +326,9 @@ class Conversation:
 
     def _result(self, message: Fields, call: str, path: str) -> Block:
         content = message.get("content")
-        blocks = _blocks("" if content is None else content, f"{path}.content", _USER, self._notes)
+        blocks = _blocks(
+            "" if content is None else content, f"{path}.content", USER_PARTS, self._notes
+        )
         kept = [block for block in blocks if self._is_said(block, f"{path}.content")]
         result: Block = {"type": "tool_result", "tool_use_id": call}
         if kept:
@@ -342,7 +344,7 @@ class Conversation:
 Reader = Callable[[Conversation, Fields, str], list[Block]]
 
 _ANSWERED = ("content", "is_error")
-_ROLES: dict[str, tuple[str, Reader, tuple[str, ...]]] = {
+ROLES: dict[str, tuple[str, Reader, tuple[str, ...]]] = {
     "system": ("system", Conversation._system, ("content",)),
     "developer": ("system", Conversation._system, ("content",)),
     "user": ("user", Conversation._user, ("content",)),
