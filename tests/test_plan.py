@@ -96,6 +96,16 @@ def test_a_strict_stream_is_refused_before_it_begins(strict_world: World) -> Non
     assert "labels dropped" in error_message("gemini", reply)
 
 
+def test_gemini_clients_get_every_field_as_a_violation(strict_world: World) -> None:
+    reply = strict_world.post(PATHS["gemini"], LOSSY["gemini"])
+    [bad] = [row for row in reply.json()["error"]["details"] if "fieldViolations" in row]
+    assert [row["field"] for row in bad["fieldViolations"]] == [
+        "generationConfig.seed",
+        "generationConfig.topP",
+    ]
+    assert [row["description"] for row in bad["fieldViolations"]] == NOTED["gemini"]
+
+
 def test_what_has_no_notes_passes_a_strict_gateway(strict_world: World) -> None:
     strict_world.simulator.reset()
     native = message(top_p=0.5, temperature=0.5, unheard_of=1)

@@ -75,7 +75,8 @@ OUTSIDE_ANTHROPIC = {529: 503}
 class GatewayError(Exception):
     """A failure that a client is told about, raised where the fact is known.
 
-    ``kind`` is a key of ``KINDS``; ``param`` the path of the field at fault (``messages.0.content``);
+    ``kind`` is a key of ``KINDS``; ``param`` the path of the field at fault (``messages.0.content``),
+    and ``faults`` all such paths, each with what is wrong there, where there may be several;
     ``retry_after`` is in seconds. ``body`` holds an Anthropic provider's own error body, which an
     Anthropic client receives byte for byte; ``status`` and ``headers`` then are the provider's too.
     """
@@ -98,6 +99,7 @@ class GatewayError(Exception):
         self.status: int | None = None
         self.headers: tuple[tuple[str, str], ...] = ()
         self.body: bytes | None = None
+        self.faults: tuple[tuple[str, str], ...] = ()
 
     @property
     def row(self) -> Kind:

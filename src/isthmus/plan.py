@@ -35,7 +35,9 @@ class Plan:
             return None
         listed = "; ".join(map(str, self.notes.rows))
         text = f"strict: the request cannot be sent as it is: {listed}"
-        return GatewayError("invalid_request", text, param=self.notes.rows[0].path)
+        error = GatewayError("invalid_request", text, param=self.notes.rows[0].path)
+        error.faults = tuple((note.path, str(note)) for note in self.notes.rows)
+        return error
 
 
 def target_of(request: Request, config: Config, profiles: Profiles) -> Target:

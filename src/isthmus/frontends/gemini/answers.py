@@ -252,8 +252,9 @@ def failure(error: GatewayError, request_id: str = "") -> dict[str, Any]:
     details: list[dict[str, Any]] = []
     kind = "type.googleapis.com/google.rpc."
     if error.param:
-        row = {"field": error.param, "description": error.message}
-        details.append({"@type": f"{kind}BadRequest", "fieldViolations": [row]})
+        faults = error.faults or ((error.param, error.message),)
+        rows = [{"field": path, "description": said} for path, said in faults]
+        details.append({"@type": f"{kind}BadRequest", "fieldViolations": rows})
     if error.retry_after is not None:
         delay = f"{error.retry_after:.3f}".rstrip("0").rstrip(".")
         details.append({"@type": f"{kind}RetryInfo", "retryDelay": f"{delay}s"})
