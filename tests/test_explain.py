@@ -63,7 +63,7 @@ def test_the_native_lane_is_shown_byte_for_byte(world: World) -> None:
     query = "dialect=anthropic&beta=true&x=%20y&key=abc&operation=messages"
     reply = world.post(f"/explain?{query}", body, **VERSION)
     assert embedded(reply.body) == body
-    assert reply.json()["path"] == "/v1/messages?beta=true&x=+y"
+    assert reply.json()["path"] == "/v1/messages?beta=true&x=%20y"
     assert reply.json()["notes"] == []
 
 

@@ -5,8 +5,6 @@ Source: Anthropic's API reference (Messages, errors, streaming, versions and bet
 
 from __future__ import annotations
 
-from urllib.parse import parse_qsl, urlencode
-
 from isthmus import wire
 from isthmus.adapt import adapt, refuse_continuation
 from isthmus.errors import GatewayError, cut_off, provider_error, quoted
@@ -118,7 +116,7 @@ def _without_key(query: str) -> str:
     """The query without ``key=``, where a client may have put the gateway's own key."""
     if "key=" not in query:
         return query
-    return urlencode([p for p in parse_qsl(query, keep_blank_values=True) if p[0] != "key"])
+    return "&".join(part for part in query.split("&") if not part.startswith("key="))
 
 
 class _Decoder:
