@@ -5,13 +5,11 @@ Source: OpenAI's API reference (messages and their content parts); Anthropic's f
 
 from __future__ import annotations
 
-import binascii
-import re
 from collections.abc import Callable
 from typing import Any, cast
 
-from isthmus import wire
 from isthmus.errors import refuse
+from isthmus.frontends import media
 from isthmus.frontends.openai_chat.tools import (
     Calls,
     Names,
@@ -26,31 +24,6 @@ from isthmus.turns import Turns, tool_input, trimmed
 
 Fields = dict[str, Any]
 
-IMAGES = {
-    "image/png": "image/png",
-    "image/jpeg": "image/jpeg",
-    "image/jpg": "image/jpeg",
-    "image/gif": "image/gif",
-    "image/webp": "image/webp",
-}
-"""The media types of images that Claude reads, by the names that clients give them."""
-
-_TEXTS = ("application/json", "application/xml", "application/x-yaml", "application/javascript")
-_BY_SUFFIX = {
-    "pdf": "application/pdf",
-    "json": "application/json",
-    "xml": "application/xml",
-    **{suffix: f"image/{suffix}" for suffix in ("png", "jpg", "jpeg", "gif", "webp")},
-    **dict.fromkeys(("txt", "md", "csv", "html", "yaml", "yml", "log"), "text/plain"),
-}
-_PDF = "application/pdf"
-_NO_TYPE = ("", "application/octet-stream")
-_PDF_START = "JVBERi0"
-"""What base64 makes of ``%PDF-``."""
-_BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
-_PDF_ADDRESS = re.compile(r"[^?#]*\.pdf(?:[?#].*)?", re.IGNORECASE | re.DOTALL)
-
-_READABLE = "an image (png, jpeg, gif, webp), a PDF or plain text"
 _BLANK = "text without a visible character is not accepted"
 _UNSIGNED = "reasoning without the provider's signature cannot be sent back"
 _CACHE = "use cache_control"
@@ -78,13 +51,7 @@ def _image_url(part: Fields, path: str, notes: Notes) -> Block:
             notes.dropped(f"{at}.detail", "images are always read in full detail")
         note_others(image, ("url", "detail"), at, notes)
         value, at = image.get("url"), f"{at}.url"
-    address = cast("str", expect(value, str, at, "a URL"))
-    if address[:5].lower() == "data:":
-        return _from_bytes(*_from_url(address, at), at)
-    if not address.lower().startswith(("https://", "http://")):
-        raise refuse(at, "expected an https URL or a base64 data URL")
-    kind = "document" if _PDF_ADDRESS.fullmatch(address) else "image"
-    return {"type": kind, "source": {"type": "url", "url": address}}
+    return media.from_address(expect(value, str, at, "a URL"), at)
 
 
 def _file(part: Fields, path: str, notes: Notes) -> Block:
@@ -97,53 +64,10 @@ def _file(part: Fields, path: str, notes: Notes) -> Block:
             f"{at}.file_id", "uploaded files cannot be reached: send the bytes in file_data"
         )
     data = required_text(file, "file_data", at)
-    at += ".file_data"
-    linked = data[:5].lower() == "data:"
-    media, data = _from_url(data, at) if linked else ("", wire.standard_base64(data))
-    if media in _NO_TYPE:
-        media = _guessed(data, name or "")
-    block = _from_bytes(media, data, at)
-    if name and block["type"] == "document":
-        block["title"] = name
-    elif name:
-        notes.dropped(f"{path}.file.filename", "images have no titles")
+    block = media.from_file(data, name or "", f"{at}.file_data")
+    if name and "title" not in block:
+        notes.dropped(f"{at}.filename", "images have no titles")
     return block
-
-
-def _guessed(data: str, name: str) -> str:
-    """The media type of base64 that came without one; "" if neither its start nor its name tells."""
-    suffix = name.rpartition(".")[2].lower()
-    return _PDF if data.startswith(_PDF_START) else _BY_SUFFIX.get(suffix, "")
-
-
-def _from_url(address: str, path: str) -> tuple[str, str]:
-    found = wire.data_url(address)
-    if found is None:
-        raise refuse(path, "expected a data URL such as data:image/png;base64,...")
-    return found
-
-
-def _from_bytes(media: str, data: str, path: str) -> Block:
-    """The block that carries a file, given as base64; its text where it is a text."""
-    if not _BASE64.fullmatch(data) or len(data) % 4:
-        raise refuse(path, "the data is empty or not base64")
-    if media in IMAGES:
-        source = {"type": "base64", "media_type": IMAGES[media], "data": data}
-        return {"type": "image", "source": source}
-    if media == _PDF:
-        source = {"type": "base64", "media_type": media, "data": data}
-    elif media.startswith("text/") or media in _TEXTS:
-        source = {"type": "text", "media_type": "text/plain", "data": _decoded(data, path)}
-    else:
-        raise refuse(path, f"cannot send {media or 'an unknown media type'}: expected {_READABLE}")
-    return {"type": "document", "source": source}
-
-
-def _decoded(data: str, path: str) -> str:
-    try:
-        return binascii.a2b_base64(data).decode()
-    except ValueError:
-        raise refuse(path, "a text file must be UTF-8") from None
 
 
 def _passed(part: Fields, path: str, notes: Notes) -> Block:
