@@ -152,11 +152,13 @@ def message(text: str = "Hello", **fields: Any) -> dict[str, Any]:
 _STREAMS = {
     "anthropic": legality.anthropic,
     "openai-chat": legality.chat,
+    "openai-responses": legality.responses,
     "gemini": legality.gemini_sse,
 }
 _ERRORS = {
     "anthropic": legality.anthropic_error,
     "openai-chat": legality.chat_error,
+    "openai-responses": legality.chat_error,
     "gemini": legality.gemini_error,
 }
 

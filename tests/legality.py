@@ -621,3 +621,234 @@ def gemini_response(data: bytes) -> Value:
     outcome = _gemini([value], strict=True)
     need(outcome.error is None, "a response is no error", value)
     return outcome.message
+
+
+# --- Responses ----------------------------------------------------------------------------------
+
+_RESPONSE_ENDS = {"response.completed", "response.incomplete", "response.failed"}
+_PARTS = {
+    "output_text": ("text", "response.output_text.delta", "response.output_text.done"),
+    "refusal": ("refusal", "response.refusal.delta", "response.refusal.done"),
+}
+_CALLS = {
+    "function_call": ("arguments", "response.function_call_arguments"),
+    "custom_tool_call": ("input", "response.custom_tool_call_input"),
+}
+_SUMMARY = "response.reasoning_summary"
+
+
+def response_usage(value: Any) -> Value:
+    """Usage whose parts are whole numbers that add up, with every detail that the SDK demands."""
+    usage = an_object(value, "usage")
+    given = a_count(usage.get("input_tokens"), "usage.input_tokens")
+    made = a_count(usage.get("output_tokens"), "usage.output_tokens")
+    need(usage.get("total_tokens") == given + made, "total_tokens is the sum", usage)
+    details = an_object(usage.get("input_tokens_details"), "input_tokens_details")
+    for key in ("cached_tokens", "cache_write_tokens"):
+        need(a_count(details.get(key), key) <= given, f"{key} is a part of the input", usage)
+    details = an_object(usage.get("output_tokens_details"), "output_tokens_details")
+    a_count(details.get("reasoning_tokens"), "reasoning_tokens")
+    return usage
+
+
+def response_object(value: Any) -> Value:
+    """A response object, in whatever state."""
+    response = an_object(value, "response")
+    need(response.get("object") == "response", "object", response)
+    a_text(response.get("id"), "id")
+    a_text(response.get("model"), "model")
+    a_count(response.get("created_at"), "created_at")
+    for key, kind in (("output", list), ("tools", list), ("parallel_tool_calls", bool)):
+        need(isinstance(response.get(key), kind), f"{key} is there", response)
+    status = response.get("status")
+    need((response.get("error") is not None) == (status == "failed"), "error", response)
+    cut = response.get("incomplete_details") is not None
+    need(cut == (status == "incomplete"), "incomplete_details belong to their status", response)
+    ids = [a_text(an_object(item, "item").get("id"), "item.id") for item in response["output"]]
+    need(len(set(ids)) == len(ids), "items have ids of their own", ids)
+    for item in response["output"]:
+        whole = status == "completed"
+        need(not whole or item.get("status", "completed") == "completed", "a cut item", item)
+    if response.get("usage") is not None:
+        response_usage(response["usage"])
+    return response
+
+
+class _Responses:
+    """One stream: created, in_progress, items one after the other, one end with the full response."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.last: Value = {}
+        self.items: list[Value] = []
+        self.open: Value | None = None
+        self.part: Value | None = None
+        self.summary: Value | None = None
+        self.argued = False
+        self.error: Value | None = None
+        self.ended = False
+
+    def read(self, name: str, value: Value) -> None:
+        kind = a_text(value.get("type"), "type")
+        need(name == kind, "the event's name is its data's type", (name, kind))
+        need(not self.ended, "nothing follows the end", kind)
+        need(value.get("sequence_number") == self.count, "events are numbered from 0", value)
+        first = {0: "response.created", 1: "response.in_progress"}.get(self.count)
+        early = self.count == 0 and kind == "error"
+        need(first is None or kind == first or early or kind == "response.failed", "order", kind)
+        self.count += 1
+        if kind == "error":
+            need(a_text(value.get("message"), "message"), "an error says something", value)
+            self.error, self.ended = value, True
+        elif kind in ("response.created", "response.in_progress", *_RESPONSE_ENDS):
+            self._response(kind, value)
+        elif kind.startswith("response.output_item."):
+            self._item(kind, value)
+        else:
+            self._inside(kind, value)
+
+    def _response(self, kind: str, value: Value) -> None:
+        response = response_object(value.get("response"))
+        status = {"created": "in_progress"}.get(kind.split(".")[1], kind.split(".")[1])
+        need(response["status"] == status, "the status is the event's", response["status"])
+        if kind not in _RESPONSE_ENDS:
+            need(response["output"] == [], "a response begins without output", response)
+            need(response.get("usage") is None, "and without usage", response)
+        same = ("id", "model", "created_at", "tools")
+        for key in same if self.last else ():
+            need(response[key] == self.last[key], f"{key} stays the same", response[key])
+        self.last = response
+        if kind in _RESPONSE_ENDS:
+            self._end(kind, response)
+
+    def _end(self, kind: str, response: Value) -> None:
+        self.ended = True
+        output = response["output"]
+        if kind == "response.completed":
+            done = all(item.get("status", "completed") == "completed" for item in self.items)
+            need(self.open is None and done, "every item is done", self.items)
+        need(output[: len(self.items)] == self.items, "the output is what was done", output)
+        rest = output[len(self.items) :]
+        need(len(rest) == (self.open is not None), "an item that is not done stands last", rest)
+        for item in rest:
+            need(item.get("status", "incomplete") == "incomplete", "it is incomplete", item)
+            if kind == "response.incomplete":
+                need(item["type"] in _CALLS, "only a cut call is not done", item)
+            if item["type"] in _CALLS:
+                member = _CALLS[item["type"]][0]
+                need(item[member] == (self.open or {})[member], "what was said of it", item)
+        if kind == "response.failed":
+            self.error = an_object(response["error"], "error")
+            a_text(self.error.get("code"), "error.code")
+
+    def _item(self, kind: str, value: Value) -> None:
+        item = an_object(value.get("item"), "item")
+        if kind.endswith("added") and self.open and self.open["type"] in _CALLS:
+            # Cut off by a refusal, whose message follows: it never gets done.
+            self.items.append({**self.open, "status": "incomplete"})
+            self.open = None
+        need(value.get("output_index") == len(self.items), "items are numbered in order", value)
+        if kind.endswith("added"):
+            need(self.open is None, "items do not overlap", value)
+            need(item.get("status", "in_progress") == "in_progress", "an item begins", item)
+            empty = {"message": "content", "reasoning": "summary"}
+            name = empty.get(item["type"]) or _CALLS[item["type"]][0]
+            need(not item[name], "an item begins empty", item)
+            self.open, self.argued = dict(item), False
+            return
+        need(self.open is not None, "an item is added before it is done", item)
+        open_item = self.open or {}
+        need(self.part is None and self.summary is None, "its parts are done", value)
+        for key in ("id", "type", "call_id", "name", "namespace"):
+            need(item.get(key) == open_item.get(key), f"{key} stays the same", item)
+        need(item.get("status", "completed") != "in_progress", "a done item has ended", item)
+        for key in ("content", "summary", "arguments", "input"):
+            need(item.get(key) == open_item.get(key), f"{key} is what the events said", item)
+        if item["type"] in _CALLS:
+            need(self.argued, "arguments are done before the call", item)
+            need(item.get("status") == "completed", "a call that is done is complete", item)
+        self.items.append(item)
+        self.open = None
+
+    def _inside(self, kind: str, value: Value) -> None:
+        need(self.open is not None, "an item is open", kind)
+        item = self.open or {}
+        need(value.get("item_id") == item["id"], "item_id", value)
+        need(value.get("output_index") == len(self.items), "output_index", value)
+        if item["type"] == "message":
+            self._message(kind, value, item)
+        elif item["type"] == "reasoning":
+            self._reasoning(kind, value, item)
+        else:
+            member, stem = _CALLS[item["type"]]
+            need(not self.argued, "nothing follows what is done", kind)
+            if kind == f"{stem}.delta":
+                need(value["delta"], "a delta says something", value)
+                item[member] += a_text(value["delta"], "delta")
+            else:
+                need(kind == f"{stem}.done", "an event of a call", kind)
+                need(value.get(member) == item[member], "done says it all", value)
+                self.argued = True
+
+    def _message(self, kind: str, value: Value, item: Value) -> None:
+        index = len(item["content"])
+        need(value.get("content_index") == index, "parts are numbered in order", value)
+        if kind == "response.content_part.added":
+            need(self.part is None, "parts do not overlap", value)
+            self.part = dict(an_object(value.get("part"), "part"))
+            need(not self.part[_PARTS[self.part["type"]][0]], "a part begins empty", value)
+            return
+        need(self.part is not None, "a part is open", kind)
+        part = self.part or {}
+        member, delta, done = _PARTS[part["type"]]
+        if kind == delta:
+            need(value["delta"], "a delta says something", value)
+            part[member] += a_text(value["delta"], "delta")
+        elif kind == "response.output_text.annotation.added":
+            found = part["annotations"]
+            need(value.get("annotation_index") == len(found), "annotations in order", value)
+            part["annotations"] = [*found, an_object(value.get("annotation"), "annotation")]
+        elif kind == done:
+            need(value.get(member) == part[member], "done says it all", value)
+        else:
+            need(kind == "response.content_part.done", "an event of a message", kind)
+            need(value.get("part") == part, "the part is what the events said", value)
+            item["content"] = [*item["content"], part]
+            self.part = None
+
+    def _reasoning(self, kind: str, value: Value, item: Value) -> None:
+        need(value.get("summary_index") == len(item["summary"]), "parts in order", value)
+        if kind == f"{_SUMMARY}_part.added":
+            need(self.summary is None, "parts do not overlap", value)
+            self.summary = dict(an_object(value.get("part"), "part"))
+            return
+        need(self.summary is not None, "a part is open", kind)
+        part = self.summary or {}
+        if kind == f"{_SUMMARY}_text.delta":
+            part["text"] += a_text(value["delta"], "delta")
+        elif kind == f"{_SUMMARY}_text.done":
+            need(value.get("text") == part["text"], "done says it all", value)
+        else:
+            need(kind == f"{_SUMMARY}_part.done", "an event of reasoning", kind)
+            need(value.get("part") == part, "the part is what the events said", value)
+            item["summary"] = [*item["summary"], part]
+            self.summary = None
+
+
+def responses(data: bytes) -> Outcome:
+    """Read a Responses stream to its one end; ``arguments`` are those of functions."""
+    machine = _Responses()
+    for name, text in frames(data):
+        need(name, "every event is named", text)
+        machine.read(name, an_object(loads(text), "data"))
+    need(machine.ended, "the stream ends with a response or an error", data[-200:])
+    items = machine.last.get("output", [])
+    found = [item["arguments"] for item in items if item["type"] == "function_call"]
+    return Outcome(machine.last, machine.error, tuple(found))
+
+
+def whole_response(data: bytes) -> Value:
+    """Read a whole response, which is complete or says why it is not."""
+    value = response_object(loads(data))
+    need(value["status"] in ("completed", "incomplete"), "status", value)
+    return value

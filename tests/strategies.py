@@ -632,6 +632,46 @@ def as_chat(said: list[Said]) -> Value:
     }
 
 
+def _responses_part(item: Item, role: str) -> Value:
+    match item:
+        case ("text", text):
+            return {"type": "output_text" if role == "assistant" else "input_text", "text": text}
+        case ("image", media, data):
+            return {"type": "input_image", "image_url": f"data:{media};base64,{data}"}
+        case ("image_url", url):
+            return {"type": "input_image", "image_url": url, "detail": "auto"}
+        case ("pdf", data):
+            whole = f"data:application/pdf;base64,{data}"
+            return {"type": "input_file", "filename": "a.pdf", "file_data": whole}
+    raise AssertionError(item)
+
+
+def _responses_items(one: Said) -> list[Value]:
+    """A message of the conversation as items: what is said first, then each call or result."""
+    items: list[Value] = []
+    parts = [_responses_part(i, one.role) for i in one.items if i[0] not in ("call", "result")]
+    if parts:
+        items.append({"type": "message", "role": one.role, "content": parts})
+    for item in one.items:
+        match item:
+            case ("call", call, name, value):
+                called = {"type": "function_call", "call_id": call, "name": name}
+                items.append({**called, "arguments": json.dumps(value)})
+            case ("result", call, _, text, _):
+                items.append({"type": "function_call_output", "call_id": call, "output": text})
+    return items
+
+
+def as_responses(said: list[Said]) -> Value:
+    """The conversation as a client of OpenAI's Responses sends it; results have no error flag."""
+    return {
+        "model": "claude-sonnet-4-5",
+        "stream": True,
+        "input": [item for one in said for item in _responses_items(one)],
+        "tools": [{"type": "function", "name": name, "parameters": SCHEMA} for name in TOOLS],
+    }
+
+
 def _gemini_part(item: Item, *, ids: bool, url_safe: bool) -> Value:
     def encoded(data: str) -> str:
         return data.translate(str.maketrans("+/", "-_")) if url_safe else data

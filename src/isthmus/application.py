@@ -88,7 +88,10 @@ class Application:
                 methods.setdefault(route.method, frontend)
         if methods:
             text = f"{http.method} is not served here, only {' and '.join(methods)}"
-            return next(iter(methods.values())), GatewayError("method_not_allowed", text)
+            # Codex asks for a WebSocket first: 426 alone makes it send a POST at once.
+            upgrade = (http.header("upgrade") or "").lower() == "websocket"
+            kind = "upgrade_refused" if upgrade else "method_not_allowed"
+            return next(iter(methods.values())), GatewayError(kind, text)
         frontend = self._dialect(http)
         served = [f"{r.method} {r.pattern}" for f, r in self._routes if f is frontend]
         text = f"{http.method} {http.path[:200]} is not served; served are {', '.join(served)}"

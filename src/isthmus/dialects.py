@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from isthmus.backends import Backend
 from isthmus.backends import anthropic as anthropic_backend
-from isthmus.frontends import Frontend, anthropic, gemini, openai_chat
+from isthmus.frontends import Frontend, anthropic, gemini, openai_chat, openai_responses
 
 FRONTENDS: dict[str, Frontend] = {
-    module.DIALECT: module for module in (anthropic, gemini, openai_chat)
+    module.DIALECT: module for module in (anthropic, gemini, openai_chat, openai_responses)
 }
 """By dialect. Where a path is shared, routes with signs are tried before those without."""
 

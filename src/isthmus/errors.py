@@ -45,6 +45,13 @@ KINDS: dict[str, Kind] = {
         405, "invalid_request_error", "invalid_request_error", "INVALID_ARGUMENT"
     ),
     "request_timeout": Kind(408, "timeout_error", "timeout_error", "DEADLINE_EXCEEDED"),
+    "previous_response_not_found": Kind(
+        400,
+        "invalid_request_error",
+        "invalid_request_error",
+        "INVALID_ARGUMENT",
+        "previous_response_not_found",
+    ),
     "conflict": Kind(409, "conflict_error", "conflict_error", "ABORTED"),
     "too_large": Kind(413, "request_too_large", "invalid_request_error", "INVALID_ARGUMENT"),
     "too_large_head": Kind(
@@ -52,6 +59,9 @@ KINDS: dict[str, Kind] = {
     ),
     "unsupported_encoding": Kind(
         415, "invalid_request_error", "invalid_request_error", "INVALID_ARGUMENT"
+    ),
+    "upgrade_refused": Kind(
+        426, "invalid_request_error", "invalid_request_error", "INVALID_ARGUMENT"
     ),
     "rate_limit": Kind(
         429, "rate_limit_error", "rate_limit_error", "RESOURCE_EXHAUSTED", "rate_limit_exceeded"

@@ -1,0 +1,398 @@
+"""The Responses frontend: OpenAI's newer API, which Codex and the Agents SDK speak.
+
+Source: OpenAI's API reference (create a response, count input tokens); the extra members
+(``thinking``, ``top_k``, ``cache_control``) are Anthropic's, sent as ``extra_body``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from isthmus import wire
+from isthmus.errors import GatewayError, refuse
+from isthmus.frontends import Match, Route
+from isthmus.frontends import schema as schemas
+from isthmus.frontends.openai_chat.answer import encode_error, encode_model, encode_models
+from isthmus.frontends.openai_chat.tools import UNKNOWN, note_others, optional, required_text
+from isthmus.frontends.openai_responses.items import Conversation
+from isthmus.frontends.openai_responses.stream import encode_count, encode_message, encoder
+from isthmus.frontends.openai_responses.tools import Tools, tool_choice
+from isthmus.request import Body, HttpRequest, Notes, Request, expect
+
+__all__ = [
+    "DIALECT",
+    "NAMES",
+    "ROUTES",
+    "SIGNS",
+    "decode",
+    "encode_count",
+    "encode_error",
+    "encode_message",
+    "encode_model",
+    "encode_models",
+    "encoder",
+]
+
+DIALECT = "openai-responses"
+ROUTES = (
+    Route("POST", "/v1/responses", "messages"),
+    Route("POST", "/v1/responses/input_tokens", "count_tokens"),
+)
+SIGNS = ("/v1/responses",)
+NAMES = {
+    "max_tokens": "max_output_tokens",
+    "messages": "input",
+    "output_config.effort": "reasoning.effort",
+    "output_config.format": "text.format",
+    "system": "instructions",
+    "thinking": "reasoning",
+}
+
+LEVELS = 200
+"""How deeply a body may be nested: far beyond any use, and far from the end of the stack."""
+
+ENCRYPTED = "reasoning.encrypted_content"
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A hub body in the making; ``path`` is where the member being read stands."""
+
+    hub: dict[str, Any]
+    memory: dict[str, Any]
+    notes: Notes = field(default_factory=Notes)
+    path: str = ""
+
+
+def decode(http: HttpRequest, match: Match) -> Request:
+    """Read a request for a response, or for the count of its tokens, as a Messages one.
+
+    ``memory`` keeps for the answer: ``created`` (seconds since 1970), ``encrypted`` (whether
+    reasoning is to be sent with its content), ``echo`` (what a response repeats of its request) and
+    ``tools`` (kind, name and namespace of the tools by their legal names).
+    Raises GatewayError (400) that names the member at fault, for wrong types at any level and for
+    content that a Messages request cannot hold.
+    """
+    draft = _Draft(hub={}, memory={"created": http.arrived})
+    body = _body(http.body, draft.notes)
+    model = required_text(body, "model", "")
+    draft.hub["model"] = model
+    for name, read in _READ.items():
+        if body.get(name) is not None:
+            draft.path = name
+            read(draft, body[name])
+    _conversation(draft, body)
+    _note_dropped(draft, body)
+    draft.memory["echo"] = {name: body[name] for name in _ECHOED if body.get(name) is not None}
+    counting = match.route.operation == "count_tokens"
+    streamed = draft.memory.pop("stream", False)
+    return Request(
+        dialect=DIALECT,
+        body=Body(draft.hub),
+        model=model,
+        stream=streamed and not counting,
+        operation="count_tokens" if counting else "messages",
+        headers=http.headers,
+        query=http.query,
+        notes=draft.notes,
+        memory=draft.memory,
+    )
+
+
+def _body(source: bytes, notes: Notes) -> dict[str, Any]:
+    repeated = wire.members(source).repeated
+    if repeated:
+        raise refuse(min(repeated), "this member stands twice in the body")
+    body, repaired = wire.loads_repaired(source)
+    if repaired:
+        notes.changed("", "lone surrogates became U+FFFD")
+    level: list[Any] = [body]
+    for _ in range(LEVELS):
+        inner = (item.values() if isinstance(item, dict) else item for item in level)
+        level = [child for items in inner for child in items if type(child) in (dict, list)]
+    if level:
+        raise refuse("", f"the body has more than {LEVELS} levels")
+    return body
+
+
+# --- parameters ---------------------------------------------------------------------------------
+
+
+def _number(low: float, high: float) -> Callable[[Any, str], Any]:
+    def check(value: Any, path: str) -> Any:
+        wanted = f"a number from {low:g} to {high:g}"
+        if not low <= expect(value, (int, float), path, wanted) <= high:
+            raise refuse(path, f"expected {wanted}, got {value}")
+        return value
+
+    return check
+
+
+def _count(low: int) -> Callable[[Any, str], int]:
+    def check(value: Any, path: str) -> int:
+        if expect(value, int, path, "a whole number") < low:
+            raise refuse(path, f"must be at least {low}")
+        return value
+
+    return check
+
+
+def _object(value: Any, path: str) -> dict[str, Any]:
+    return expect(value, dict, path, "an object")
+
+
+def _passing(name: str, check: Callable[[Any, str], Any]) -> Callable[[_Draft, Any], None]:
+    """Reads a parameter that the hub has too, by this name."""
+
+    def read(draft: _Draft, value: Any) -> None:
+        draft.hub[name] = check(value, draft.path)
+
+    return read
+
+
+def _stream(draft: _Draft, value: Any) -> None:
+    draft.memory["stream"] = expect(value, bool, draft.path, "a boolean")
+
+
+def _stream_options(draft: _Draft, value: Any) -> None:
+    options = _object(value, draft.path)
+    optional(options, "include_obfuscation", bool, draft.path, "a boolean")
+    note_others(options, ("include_obfuscation",), draft.path, draft.notes)
+
+
+_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+_SUMMARIES = ("auto", "concise", "detailed")
+
+
+def _reasoning(draft: _Draft, value: Any) -> None:
+    """An effort or a summary switches thinking on, the effort "none" off.
+
+    A ``thinking`` object, read before, decides itself.
+    """
+    asked, path = _object(value, draft.path), draft.path
+    effort = optional(asked, "effort", str, path, "a string")
+    summary = optional(asked, "summary", str, path, "a string")
+    summary = summary or optional(asked, "generate_summary", str, path, "a string")
+    note_others(asked, ("effort", "summary", "generate_summary"), path, draft.notes)
+    if effort is not None and effort not in _EFFORTS:
+        raise refuse(f"{path}.effort", f"expected one of {', '.join(_EFFORTS)}")
+    if summary not in (None, "none", *_SUMMARIES):
+        raise refuse(f"{path}.summary", f"expected one of {', '.join(_SUMMARIES)}")
+    shown = "summarized" if summary in _SUMMARIES else "omitted"
+    if effort == "none":
+        if draft.hub.setdefault("thinking", {"type": "disabled"}) != {"type": "disabled"}:
+            draft.notes.dropped(f"{path}.effort", "thinking decides")
+        return
+    if effort or summary:
+        draft.hub.setdefault("thinking", {"type": "adaptive", "display": shown})
+    if effort == "minimal":
+        draft.notes.changed(f"{path}.effort", "the lowest effort is low")
+    if effort:
+        draft.hub["output_config"] = {"effort": "low" if effort == "minimal" else effort}
+
+
+def _text(draft: _Draft, value: Any) -> None:
+    text, path = _object(value, draft.path), draft.path
+    verbosity = optional(text, "verbosity", str, path, "a string")
+    if verbosity not in (None, "medium"):
+        draft.notes.dropped(f"{path}.verbosity", _HINT)
+    note_others(text, ("format", "verbosity"), path, draft.notes)
+    form = optional(text, "format", dict, path, "an object")
+    if form is None:
+        return
+    at = f"{path}.format"
+    kind = required_text(form, "type", at)
+    if kind == "json_object":
+        draft.notes.dropped(at, "JSON without a schema cannot be enforced: say it in words")
+    elif kind == "json_schema":
+        _json_schema(draft, form, at)
+    elif kind != "text":
+        raise refuse(f"{at}.type", "expected text, json_object or json_schema")
+
+
+def _json_schema(draft: _Draft, form: dict[str, Any], path: str) -> None:
+    source = _object(form.get("schema"), f"{path}.schema")
+    optional(form, "strict", bool, path, "a boolean")
+    said = optional(form, "description", str, path, "a string")
+    schema, changed = schemas.compiled(source, f"{path}.schema")
+    if changed:
+        draft.notes.changed(f"{path}.schema", f"fitted to the answer grammar: {', '.join(changed)}")
+    if said:
+        schema = {**schema, "description": schema.get("description") or said}
+    output = draft.hub.setdefault("output_config", {})
+    output["format"] = {"type": "json_schema", "schema": schema}
+    note_others(form, ("type", "name", "description", "schema", "strict"), path, draft.notes)
+
+
+_TIERS = {"auto": "auto", "default": "auto", "standard_only": "standard_only"}
+
+
+def _service_tier(draft: _Draft, value: Any) -> None:
+    tier = _TIERS.get(expect(value, str, draft.path, "a string"))
+    if tier is None:
+        draft.notes.dropped(draft.path, "Anthropic has auto and standard_only")
+        return
+    if tier != value:
+        draft.notes.changed(draft.path, f"sent as {tier}")
+    draft.hub["service_tier"] = tier
+
+
+def _metadata(draft: _Draft, value: Any) -> None:
+    fields = _object(value, draft.path)
+    for name, said in fields.items():
+        expect(said, str, f"{draft.path}.{name}", "a string")
+    if fields.get("user_id"):
+        draft.hub["metadata"] = {"user_id": fields["user_id"]}
+    reason = "only user_id can be sent; the response repeats it"
+    note_others(fields, ("user_id",), draft.path, draft.notes, reason)
+
+
+def _user(draft: _Draft, value: Any) -> None:
+    """The end user by any of three names; the first that is given wins."""
+    user = expect(value, str, draft.path, "a string")
+    if user and draft.hub.setdefault("metadata", {"user_id": user})["user_id"] != user:
+        draft.notes.dropped(draft.path, "another name of the user counts")
+
+
+def _cache_control(draft: _Draft, value: Any) -> None:
+    mark = _object(value, draft.path)
+    required_text(mark, "type", draft.path)
+    draft.hub["cache_control"] = mark
+
+
+def _include(draft: _Draft, value: Any) -> None:
+    for index, name in enumerate(expect(value, list, draft.path, "an array of strings")):
+        at = f"{draft.path}.{index}"
+        if expect(name, str, at, "a string") == ENCRYPTED:
+            draft.memory["encrypted"] = True
+        else:
+            draft.notes.dropped(at, f"{name} is not there to be included")
+
+
+def _truncation(draft: _Draft, value: Any) -> None:
+    if value not in ("auto", "disabled"):
+        raise refuse(draft.path, 'expected "auto" or "disabled"')
+    if value == "auto":
+        draft.notes.dropped(draft.path, "nothing is left out of a conversation here")
+
+
+def _store(draft: _Draft, value: Any) -> None:
+    if expect(value, bool, draft.path, "a boolean"):
+        draft.notes.dropped(draft.path, "nothing is stored")
+
+
+def _background(draft: _Draft, value: Any) -> None:
+    if expect(value, bool, draft.path, "a boolean"):
+        raise refuse(draft.path, "an answer cannot be fetched later: ask for a stream")
+
+
+def _previous(draft: _Draft, value: Any) -> None:
+    known = expect(value, str, draft.path, "a string")
+    text = f"{draft.path}: there is no response {known[:80]!r}: send the conversation as input"
+    raise GatewayError("previous_response_not_found", text, param=draft.path)
+
+
+def _refused(reason: str) -> Callable[[_Draft, Any], None]:
+    def read(draft: _Draft, value: Any) -> None:
+        raise refuse(draft.path, reason)
+
+    return read
+
+
+_READ: dict[str, Callable[[_Draft, Any], None]] = {
+    "max_output_tokens": _passing("max_tokens", _count(1)),
+    "stream": _stream,
+    "stream_options": _stream_options,
+    "temperature": _passing("temperature", _number(0, 2)),
+    "top_p": _passing("top_p", _number(0, 1)),
+    "top_k": _passing("top_k", _count(0)),
+    "thinking": _passing("thinking", _object),
+    "reasoning": _reasoning,
+    "text": _text,
+    "service_tier": _service_tier,
+    "metadata": _metadata,
+    "safety_identifier": _user,
+    "user": _user,
+    "cache_control": _cache_control,
+    "include": _include,
+    "truncation": _truncation,
+    "store": _store,
+    "background": _background,
+    "previous_response_id": _previous,
+    "conversation": _refused("conversations are not stored here: send the items as input"),
+    "prompt": _refused("prompts are not stored here: send their text as instructions"),
+}
+"""How each parameter is read, in this order; null counts as absent."""
+
+_HINT = "Anthropic has nothing like it"
+_CACHING = "caching is asked for by cache_control"
+_DROPPED: dict[str, tuple[Any, str]] = {
+    "context_management": ([], _HINT),
+    "max_tool_calls": (None, _HINT),
+    "moderation": (None, _HINT),
+    "prompt_cache_key": (None, _CACHING),
+    "prompt_cache_options": (None, _CACHING),
+    "prompt_cache_retention": (None, _CACHING),
+    "top_logprobs": (0, _HINT),
+}
+"""Parameters that are left out: the value that means nothing, and why any other has no effect."""
+
+_CONVERSATION = ("model", "input", "instructions", "tools", "tool_choice", "parallel_tool_calls")
+
+_ECHOED = (
+    *("instructions", "max_output_tokens", "metadata", "parallel_tool_calls", "prompt_cache_key"),
+    *("reasoning", "safety_identifier", "temperature", "text", "tool_choice", "tools", "top_p"),
+    *("truncation", "user"),
+)
+"""What a response repeats of its request."""
+
+
+def _note_dropped(draft: _Draft, body: dict[str, Any]) -> None:
+    for name, value in body.items():
+        if name in _READ or name in _CONVERSATION or value is None:
+            continue
+        neutral, reason = _DROPPED.get(name, (None, UNKNOWN))
+        if value != neutral:
+            draft.notes.dropped(name, reason)
+
+
+# --- the conversation and its tools -------------------------------------------------------------
+
+
+def _conversation(draft: _Draft, body: dict[str, Any]) -> None:
+    """Put tools, tool choice, system and messages into the draft."""
+    tools = Tools(draft.notes)
+    if body.get("tools") is not None:
+        tools.add(body["tools"], "tools")
+    conversation = Conversation(tools, draft.notes)
+    if body.get("instructions") is not None:
+        conversation.instruct(body["instructions"], "instructions")
+    turns = conversation.read(body.get("input"), "input")
+    choice = _choice(draft, body, tools)
+    if tools.blocks:
+        draft.hub["tools"] = tools.blocks
+    if choice is not None:
+        draft.hub["tool_choice"] = choice
+    if conversation.system:
+        draft.hub["system"] = conversation.system
+    draft.hub["messages"] = turns
+    draft.memory["tools"] = tools.owners()
+    if turns[-1]["role"] == "assistant" and "format" in draft.hub.get("output_config", {}):
+        reason = "an answer in this form cannot continue a final assistant message"
+        raise refuse("text.format", reason)
+
+
+def _choice(draft: _Draft, body: dict[str, Any], tools: Tools) -> dict[str, Any] | None:
+    """The tool choice, or None where there is nothing to say."""
+    parallel = optional(body, "parallel_tool_calls", bool, "", "a boolean")
+    asked = body.get("tool_choice")
+    choice = None
+    if asked is not None and (tools.blocks or asked not in ("auto", "none")):
+        choice = tool_choice(asked, "tool_choice", tools)
+    if parallel is False and tools.blocks and (choice or {}).get("type") != "none":
+        choice = {"type": "auto", **(choice or {}), "disable_parallel_tool_use": True}
+    elif parallel is False and not tools.blocks:
+        draft.notes.dropped("parallel_tool_calls", "there are no tools to be called")
+    return choice

@@ -1,0 +1,249 @@
+"""One answer as a response: its items as they come, the events of the stream, the whole object.
+
+Source: OpenAI's API reference (the response object, streaming events, errors of a response).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+from isthmus.errors import GatewayError
+from isthmus.frontends.openai_responses.output import (
+    CallItem,
+    Events,
+    MessageItem,
+    ReasoningItem,
+    Value,
+)
+from isthmus.messages import Block
+from isthmus.request import Request
+
+CUT = {
+    "max_tokens": "max_output_tokens",
+    "model_context_window_exceeded": "max_output_tokens",
+    "refusal": "content_filter",
+}
+"""Stop reasons of answers that are incomplete, and how the dialect says why; all others complete one."""
+
+DECLINED = "The model declined to respond."
+"""The refusal of an answer whose provider gives no explanation."""
+
+_CODES = {
+    "context_overflow": "context_length_exceeded",
+    "billing": "insufficient_quota",
+    "rate_limit": "rate_limit_exceeded",
+    "overloaded": "server_is_overloaded",
+    "invalid_request": "invalid_prompt",
+}
+"""The code of a failed response by the kind of the failure, as Codex knows them; else server_error."""
+
+_PROMPT = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
+
+_DEFAULTS: Value = {
+    "instructions": None,
+    "max_output_tokens": None,
+    "max_tool_calls": None,
+    "metadata": {},
+    "parallel_tool_calls": True,
+    "previous_response_id": None,
+    "reasoning": {"effort": None, "summary": None},
+    "store": False,
+    "temperature": None,
+    "text": {"format": {"type": "text"}},
+    "tool_choice": "auto",
+    "tools": [],
+    "top_p": None,
+    "truncation": "disabled",
+}
+"""What a response says of its request where the request says nothing."""
+
+
+def usage(counts: Mapping[str, Any]) -> Value | None:
+    """Messages count cached tokens beside the input, Responses inside it; None where nothing is known.
+
+    The dialect demands every one of these numbers: what the provider did not tell of is 0.
+    """
+    fresh, written, read = (_count(counts, name) for name in _PROMPT)
+    answer = _count(counts, "output_tokens")
+    if fresh is None and answer is None:
+        return None
+    prompt = sum(count or 0 for count in (fresh, written, read))
+    details = counts.get("output_tokens_details")
+    thought = _count(cast("Value", details), "thinking_tokens") if isinstance(details, dict) else 0
+    return {
+        "input_tokens": prompt,
+        "input_tokens_details": {"cached_tokens": read or 0, "cache_write_tokens": written or 0},
+        "output_tokens": answer or 0,
+        "output_tokens_details": {"reasoning_tokens": thought or 0},
+        "total_tokens": prompt + (answer or 0),
+    }
+
+
+def _count(counts: Mapping[str, Any], name: str) -> int | None:
+    value = counts.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def echo(asked: Mapping[str, Any]) -> Value:
+    """What a response repeats of its request, in the forms that the dialect's own types demand."""
+    value = {**_DEFAULTS, **asked}
+    if "text" in asked:
+        value["text"] = {**_DEFAULTS["text"], **asked["text"]}
+    value["tools"] = [
+        {"parameters": None, "strict": None, **tool} if tool.get("type") == "function" else tool
+        for tool in value["tools"]
+    ]
+    return value
+
+
+class Answer:
+    """Follows one legal stream of events; each method gives the dialect's events, unnumbered."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._tools = cast("Mapping[str, list[str]]", request.memory.get("tools") or {})
+        self._echo = echo(request.memory.get("echo") or {})
+        self._head: Value = {}
+        self._key = ""
+        self._output: list[Value] = []
+        self._item: MessageItem | ReasoningItem | CallItem | None = None
+        self._shown = False
+        self._blocks = 0
+        self._usage: Value = {}
+        self._end: Value = {}
+        self.response: Value = {}
+
+    def feed(self, kind: str, value: Mapping[str, Any]) -> Events:
+        """The events that one of the hub's brings, which may be none."""
+        read = _READ.get(kind)
+        return [] if read is None else read(self, value)
+
+    def fail(self, error: GatewayError) -> Events:
+        """The one event that ends a failed answer: the response so far, or a bare error before it."""
+        code = _CODES.get(error.kind, "server_error")
+        if not self._head:
+            fields = {"code": code, "message": error.message, "param": error.param or None}
+            return [{"type": "error", **fields}]
+        if self._item is not None:
+            self._item.cut()
+            value = self._item.value
+            self._output.append({**value, "status": "incomplete"} if "status" in value else value)
+            self._item = None
+        told = {"code": code, "message": error.message}
+        return [{"type": "response.failed", "response": self._whole("failed", error=told)}]
+
+    # --- the whole ------------------------------------------------------------------------------
+
+    def _whole(self, status: str, **fields: Any) -> Value:
+        """The response object as it stands."""
+        value = {**self._head, "status": status, "error": None, "incomplete_details": None}
+        counts = None if status == "in_progress" else usage(self._usage)
+        return {**value, **self._echo, "output": list(self._output), "usage": counts, **fields}
+
+    def _start(self, value: Mapping[str, Any]) -> Events:
+        message = value["message"]
+        self._key = str(message.get("id") or "").removeprefix("msg_")
+        self._head = {
+            "id": f"resp_{self._key}",
+            "object": "response",
+            "created_at": self._request.memory.get("created", 0),
+            "model": message.get("model") or self._request.model,
+        }
+        self._count(message.get("usage"))
+        whole = self._whole("in_progress")
+        return [
+            {"type": f"response.{kind}", "response": whole} for kind in ("created", "in_progress")
+        ]
+
+    def _count(self, told: Any) -> None:
+        for name, count in told.items() if isinstance(told, dict) else ():
+            if count is not None:
+                self._usage[name] = count
+
+    def _settle(self, value: Mapping[str, Any]) -> Events:
+        self._end.update(value["delta"])
+        self._count(value.get("usage"))
+        return []
+
+    def _stop(self, value: Mapping[str, Any]) -> Events:
+        """What the reason for the end makes of the last item, and the complete response."""
+        reason = self._end.get("stop_reason")
+        why = CUT.get(reason) if isinstance(reason, str) else None
+        events = self._refused() if reason == "refusal" else []
+        events += self._done("incomplete" if why else "completed")
+        status = "incomplete" if why else "completed"
+        details = {"reason": why} if why else None
+        self.response = self._whole(status, incomplete_details=details)
+        return [*events, {"type": f"response.{status}", "response": self.response}]
+
+    def _refused(self) -> Events:
+        """The refusal, in the message that was going on or in one of its own."""
+        details = self._end.get("stop_details")
+        told = cast("Value", details).get("explanation") if isinstance(details, dict) else None
+        events: Events = []
+        if not isinstance(self._item, MessageItem):
+            events = self._done("incomplete")
+            self._item = MessageItem(f"{self._key}_{self._blocks}", len(self._output))
+            events += self._item.begin()
+        return [*events, *self._item.refuse(str(told or DECLINED))]
+
+    # --- items ----------------------------------------------------------------------------------
+
+    def _done(self, status: str) -> Events:
+        """The events that end the last item, which is settled only when its end is known."""
+        item, self._item = self._item, None
+        if item is None:
+            return []
+        events = item.settle(status)
+        self._output.append(item.value)
+        return events
+
+    def _open(self, value: Mapping[str, Any]) -> Events:
+        block = cast("Block", value["content_block"])
+        self._blocks += 1
+        make = _ITEMS.get(block["type"])
+        self._shown = make is not None
+        if isinstance(self._item, MessageItem) and block["type"] == "text":
+            return self._item.open(block)
+        events = self._done("completed")
+        if make is None:
+            return events
+        item = self._item = make(self, block, f"{self._key}_{value['index']}")
+        return [*events, *item.begin(), *item.open(block)]
+
+    def _message(self, block: Block, key: str) -> MessageItem:
+        return MessageItem(key, len(self._output))
+
+    def _reasoning(self, block: Block, key: str) -> ReasoningItem:
+        encrypted = bool(self._request.memory.get("encrypted"))
+        return ReasoningItem(key, len(self._output), encrypted=encrypted)
+
+    def _call(self, block: Block, key: str) -> CallItem:
+        own = self._tools.get(block["name"], ["function", block["name"], ""])
+        return CallItem(key, len(self._output), block, own)
+
+    def _delta(self, value: Mapping[str, Any]) -> Events:
+        return self._item.delta(value["delta"]) if self._item and self._shown else []
+
+    def _close(self, value: Mapping[str, Any]) -> Events:
+        shown, self._shown = self._shown, False
+        return self._item.close() if self._item and shown else []
+
+
+_ITEMS: dict[str, Callable[[Answer, Block, str], MessageItem | ReasoningItem | CallItem]] = {
+    "text": Answer._message,
+    "thinking": Answer._reasoning,
+    "redacted_thinking": Answer._reasoning,
+    "tool_use": Answer._call,
+}
+"""What item each type of block becomes; the provider's own tools have none in this release."""
+
+_READ: dict[str, Callable[[Answer, Mapping[str, Any]], Events]] = {
+    "message_start": Answer._start,
+    "content_block_start": Answer._open,
+    "content_block_delta": Answer._delta,
+    "content_block_stop": Answer._close,
+    "message_delta": Answer._settle,
+    "message_stop": Answer._stop,
+}

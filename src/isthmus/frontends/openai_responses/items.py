@@ -1,0 +1,241 @@
+"""The input of a Responses request in the hub's terms: system blocks, turns, calls, reasoning.
+
+Source: OpenAI's API reference (input items of a response); what its Codex really sends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+from isthmus import wire
+from isthmus.errors import refuse
+from isthmus.frontends.gemini.signatures import unpacked
+from isthmus.frontends.openai_chat.tools import Calls, note_others, optional, required_text
+from isthmus.frontends.openai_responses import content, freeform
+from isthmus.frontends.openai_responses.tools import Own, Tools
+from isthmus.messages import Block, Turn
+from isthmus.request import Notes, expect
+from isthmus.turns import Turns, tool_input
+
+Fields = dict[str, Any]
+
+_FOREIGN = "reasoning that this gateway did not issue cannot be verified"
+_UNSIGNED = "reasoning without encrypted_content cannot be sent back"
+_ALONE = "reasoning that nothing of the assistant follows is not accepted"
+_BLANK = "text without a visible character is not accepted"
+
+_LEFT_OUT = {
+    "web_search_call": "what the search brought is in the text after it",
+    "file_search_call": "what the search brought is in the text after it",
+    "mcp_list_tools": "tools of other servers are not offered here",
+    "tool_search_call": "the tools that were found are offered",
+}
+"""Items without content of their own, and why they can be left out."""
+
+_STORED = "nothing is stored here: send the item itself"
+_REFUSED = {
+    "item_reference": _STORED,
+    "compaction": "only the provider that wrote a compaction can read it",
+}
+
+
+class Conversation:
+    """Reads the items one by one; ``system`` holds the instructions and what leading items add."""
+
+    def __init__(self, tools: Tools, notes: Notes) -> None:
+        self.system: list[Block] = []
+        self._tools = tools
+        self._notes = notes
+        self._calls = Calls()
+        self._turns = Turns(notes)
+        self._thoughts: list[tuple[Block, str]] = []
+        self._leading = True
+        self._last = self._path = ""
+
+    def instruct(self, value: Any, path: str) -> None:
+        """Take the ``instructions``, which come before everything else."""
+        text = cast("str", expect(value, str, path, "a string"))
+        self.system += self._said([{"type": "text", "text": text}], path)
+
+    def read(self, value: Any, path: str) -> list[Turn]:
+        """The turns of ``input``. Raises GatewayError (400) that names the path at fault."""
+        if isinstance(value, str):
+            self._say("user", [{"type": "text", "text": value}], path)
+        else:
+            items = expect(value, list, path, "a string or an array of items")
+            for index, item in enumerate(cast("list[Any]", items)):
+                self._item(item, f"{path}.{index}")
+        self._forget_thoughts()
+        turns = self._turns.finish()
+        if not turns:
+            raise refuse(path, "at least one item of the user or the assistant must say something")
+        return self._trimmed(turns)
+
+    def _item(self, value: Any, path: str) -> None:
+        item = cast("Fields", expect(value, dict, path, "an item"))
+        kind = optional(item, "type", str, path, "a string")
+        if kind is None:
+            kind = "message" if "role" in item or "id" not in item else "item_reference"
+        if kind in _LEFT_OUT:
+            self._notes.dropped(path, _LEFT_OUT[kind])
+            return
+        row = _ITEMS.get(kind)
+        if row is None:
+            raise refuse(path, _REFUSED.get(kind, f"{kind} items cannot be sent to Claude"))
+        read, known = row
+        read(self, item, path)
+        note_others(item, ("type", "id", "status", *known), path, self._notes)
+
+    # --- saying ---------------------------------------------------------------------------------
+
+    def _say(self, role: str, blocks: list[Block], path: str) -> None:
+        said = self._said(blocks, path)
+        self._leading = self._leading and role == "system"
+        self._last, self._path = role, path
+        if self._leading:
+            self.system += said
+        elif said:
+            if role == "assistant":
+                for thought, at in self._thoughts:
+                    self._turns.add(role, [thought], at)
+                self._thoughts.clear()
+            self._forget_thoughts()
+            self._turns.add(role, said, path)
+
+    def _said(self, blocks: list[Block], path: str) -> list[Block]:
+        if any(content.is_blank(block) and block["text"] for block in blocks):
+            self._notes.dropped(path, _BLANK)
+        return [block for block in blocks if not content.is_blank(block)]
+
+    def _forget_thoughts(self) -> None:
+        for _, path in self._thoughts:
+            self._notes.dropped(path, _ALONE)
+        self._thoughts.clear()
+
+    def _begin_turn(self) -> None:
+        """A turn of the assistant begins, unless one goes on: open calls will get no result."""
+        if self._last != "assistant":
+            self._calls.turn()
+        self._last, self._leading = "assistant", False
+
+    def _trimmed(self, turns: list[Turn]) -> list[Turn]:
+        """A final assistant turn without the white space at its end, which would be refused."""
+        blocks = cast("list[Block]", turns[-1]["content"])
+        last = blocks[-1]
+        text = str(last.get("text", "")).rstrip()
+        if turns[-1]["role"] != "assistant" or last["type"] != "text" or text == last["text"]:
+            return turns
+        self._notes.changed(self._path, "the white space at the end of the final text was removed")
+        ended: list[Block] = [*blocks[:-1], {**last, "text": text}]
+        return [*turns[:-1], {"role": "assistant", "content": ended}]
+
+    # --- items ----------------------------------------------------------------------------------
+
+    def _message(self, item: Fields, path: str) -> None:
+        role = cast("str", expect(item.get("role"), str, f"{path}.role", "a string"))
+        if role not in _ROLES:
+            raise refuse(f"{path}.role", f"expected one of {', '.join(_ROLES)}")
+        said, parts = _ROLES[role]
+        if said == "assistant":
+            self._begin_turn()
+        value = item.get("content")
+        blocks = content.blocks(value, f"{path}.content", parts, self._notes)
+        self._say(said, blocks, path)
+
+    def _reasoning(self, item: Fields, path: str) -> None:
+        self._begin_turn()
+        sealed = optional(item, "encrypted_content", str, path, "a string")
+        if not sealed:
+            if item.get("summary") or item.get("content"):
+                self._notes.dropped(path, _UNSIGNED)
+            return
+        entries = unpacked(sealed)
+        if entries is None:
+            self._notes.dropped(path, _FOREIGN)
+        for _, block in entries or ():
+            if block is not None:
+                self._thoughts.append((block, path))
+
+    def _function_call(self, item: Fields, path: str) -> None:
+        text = optional(item, "arguments", str, path, "a JSON object as a string")
+        value = tool_input(text or "")
+        if value is None:
+            raise refuse(f"{path}.arguments", "expected the text of a JSON object")
+        self._call(item, path, "function", value)
+
+    def _custom_call(self, item: Fields, path: str) -> None:
+        text = expect(item.get("input"), str, f"{path}.input", "a string")
+        self._call(item, path, "custom", {freeform.PROPERTY: text})
+
+    def _call(self, item: Fields, path: str, kind: str, value: Fields) -> None:
+        self._begin_turn()
+        space = optional(item, "namespace", str, path, "a string") or ""
+        name = self._tools.mention(Own(kind, required_text(item, "name", path), space))
+        own = required_text(item, "call_id", path)
+        call = self._calls.call(own)
+        if call != own:
+            self._notes.changed(f"{path}.call_id", "illegal or used before: sent as another id")
+        block: Block = {"type": "tool_use", "id": call, "name": name, "input": value}
+        self._say("assistant", [block], path)
+
+    def _output(self, item: Fields, path: str) -> None:
+        own = required_text(item, "call_id", path)
+        at, value = f"{path}.output", item.get("output")
+        said = self._said(content.blocks(value, at, content.USER, self._notes), at)
+        result: Block = {"type": "tool_result", "tool_use_id": self._calls.result(own)}
+        if said:
+            result["content"] = value if isinstance(value, str) else said
+        self._say("user", [result], path)
+
+    def _ran(self, item: Fields, path: str) -> None:
+        """The call of a tool of OpenAI's own that the client ran by itself: it stays a call."""
+        name, member = _RUN_BY_CLIENTS[item["type"]]
+        value = expect(item.get(member), dict, f"{path}.{member}", "an object")
+        self._call({**item, "name": name}, path, "function", value)
+
+    def _ran_output(self, item: Fields, path: str) -> None:
+        value = item.get("output")
+        text = value if isinstance(value, str) else wire.dumps(value).decode() if value else ""
+        self._output({"call_id": item.get("call_id") or item.get("id"), "output": text}, path)
+
+    def _more_tools(self, item: Fields, path: str) -> None:
+        if not self._leading:
+            self._notes.changed(path, "tools that come late are sent first, which caches miss")
+        self._tools.add(item.get("tools"), f"{path}.tools", again=True)
+
+
+_ROLES: dict[str, tuple[str, dict[str, content.Part]]] = {
+    "user": ("user", content.USER),
+    "assistant": ("assistant", content.ASSISTANT),
+    "system": ("system", content.SYSTEM),
+    "developer": ("system", content.SYSTEM),
+}
+
+_RUN_BY_CLIENTS = {
+    "local_shell_call": ("local_shell", "action"),
+    "shell_call": ("shell", "action"),
+    "apply_patch_call": ("apply_patch", "operation"),
+}
+
+Reader = Callable[[Conversation, Fields, str], None]
+
+_CALLED = ("call_id", "name", "namespace")
+_RESULT = ("call_id", "name", "namespace", "output")
+_TOOLS = ("role", "tools", "call_id", "execution")
+_ITEMS: dict[str, tuple[Reader, tuple[str, ...]]] = {
+    "message": (Conversation._message, ("role", "content")),
+    "reasoning": (Conversation._reasoning, ("encrypted_content", "summary", "content")),
+    "function_call": (Conversation._function_call, (*_CALLED, "arguments")),
+    "function_call_output": (Conversation._output, _RESULT),
+    "custom_tool_call": (Conversation._custom_call, (*_CALLED, "input")),
+    "custom_tool_call_output": (Conversation._output, _RESULT),
+    "additional_tools": (Conversation._more_tools, _TOOLS),
+    "tool_search_output": (Conversation._more_tools, _TOOLS),
+    **{
+        kind: (Conversation._ran, ("call_id", member))
+        for kind, (_, member) in _RUN_BY_CLIENTS.items()
+    },
+    **{f"{kind}_output": (Conversation._ran_output, _RESULT) for kind in _RUN_BY_CLIENTS},
+}
+"""How each kind of item is read, and its members beside type, id and status."""
