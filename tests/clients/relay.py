@@ -118,7 +118,7 @@ def _member(name: str, value: Any) -> Any:
 def _tool(tool: dict[str, Any]) -> str:
     """A tool's name, and its members beside the usual three."""
     more = [name for name in tool if name not in ("name", "description", "input_schema")]
-    return " + ".join([tool["name"], *more])
+    return " + ".join([tool.get("name") or tool["type"], *more])
 
 
 def _block(block: dict[str, Any]) -> str:
