@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from isthmus import wire
 from isthmus.errors import GatewayError, refuse
@@ -77,7 +77,9 @@ def decode(http: HttpRequest, match: Match) -> Request:
     """
     draft = _Draft(hub={}, memory={"created": http.arrived})
     body = _body(http.body, draft.notes)
-    model = required_text(body, "model", "")
+    model = cast("str", expect(body.get("model"), str, "model", "a string"))
+    if not model:
+        raise refuse("model", "must not be empty")
     draft.hub["model"] = model
     for name, read in _READ.items():
         if body.get(name) is not None:

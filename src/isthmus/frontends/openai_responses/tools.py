@@ -61,7 +61,7 @@ class Tools:
 
     def legal(self, name: str, namespace: str = "") -> str:
         """The hub's name of a tool, offered or only mentioned in the conversation."""
-        joined = f"{namespace}__{name}" if namespace else name
+        joined = _joined(name, namespace)
         uses = self._uses.setdefault(joined, [])
         if namespace not in uses:
             uses.append(namespace)
@@ -129,7 +129,7 @@ class Tools:
             self.notes.dropped(path, "the first declaration of this tool counts")
 
     def _offer(self, block: Block, own: Own, legal: str, path: str) -> None:
-        if legal != own.name:
+        if legal != _joined(own.name, own.namespace):
             self.notes.changed(f"{path}.name", f"sent as {legal}; answers carry your name")
         self.offered[own.namespace, own.name] = legal
         self._owners[legal] = own
@@ -176,6 +176,11 @@ class Tools:
             )
         else:
             block |= {"input_schema": strict, "strict": True}
+
+
+def _joined(name: str, namespace: str) -> str:
+    """How a name reads in the hub, which has no namespaces; answers carry both parts again."""
+    return f"{namespace}__{name}" if namespace else name
 
 
 # --- tool choice --------------------------------------------------------------------------------
