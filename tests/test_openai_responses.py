@@ -168,7 +168,7 @@ ODD = {
     '{"input": "\\b\\f\\t\\/"}': "\b\f\t/",
     '{"input": "cut \\u00': "cut ",
     '{"input": "cut': "cut",
-    '{"inp': '{"inp',
+    '{"inp': "",
     '{"input": 5}': '{"input": 5}',
     '{"other": "a", "input": "b"}': '{"other": "a", "input": "b"}',
     "[1]": "[1]",

@@ -54,11 +54,8 @@ class Unwrapper:
         return self._decoded() if self._inside and not self._closed else ""
 
     def finish(self) -> str:
-        """What is left when the JSON ends: half a character, or a beginning that was none."""
-        if self._inside:
-            return self._lost() if not self._closed else ""
-        held, self._held = self._held, ""
-        return "" if _is_empty(held) else held
+        """What is left when the JSON ends: half a character, since a mere beginning says nothing."""
+        return self._lost() if self._inside and not self._closed else ""
 
     def _begin(self) -> None:
         opening = _OPENING.match(self._held)
