@@ -23,6 +23,7 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "notes.md"
 QUERY = {
     "anthropic": "dialect=anthropic",
     "openai-chat": "dialect=openai-chat",
+    "openai-responses": "dialect=openai-responses",
     "gemini": "dialect=gemini&model=claude-sonnet-4-5",
 }
 HELLO = {"contents": [{"parts": [{"text": "Hello"}]}]}

@@ -91,6 +91,8 @@ def sent(world: World, curl: Curl, key: str | None = None, *, stream: bool = Fal
 def dialect(curl: Curl) -> str:
     if curl.path.endswith("/chat/completions"):
         return "openai-chat"
+    if curl.path == "/v1/responses":
+        return "openai-responses"
     return "gemini" if curl.path.startswith("/v1beta/") else "anthropic"
 
 
@@ -100,6 +102,8 @@ def whole_answer(kind: str, reply: Reply) -> Any:
     assert reply.headers["content-type"] == "application/json"
     if kind == "openai-chat":
         return essence(kind, legality.chat_completion(reply.body))
+    if kind == "openai-responses":
+        return essence(kind, legality.whole_response(reply.body))
     if kind == "gemini":
         return essence(kind, legality.gemini_response(reply.body))
     value = reply.json()
@@ -113,6 +117,8 @@ def essence(kind: str, value: Any) -> str:
         calls = said.get("tool_calls") or []
         assert value["choices"][0]["finish_reason"] == ("tool_calls" if calls else "stop")
         return calls[0]["function"]["name"] if calls else said["content"]
+    if kind == "openai-responses":
+        return value["output"][-1]["content"][0]["text"]
     if kind == "gemini":
         return value["candidates"][0]["content"]["parts"][0]["text"]
     return value["content"][-1]["text"]
@@ -125,7 +131,7 @@ def expected(curl: Curl) -> str:
         return body["tools"][0]["function"]["name"]
     if "contents" in body:
         return body["contents"][-1]["parts"][0]["text"]
-    return body["messages"][-1]["content"]
+    return body["input"] if "input" in body else body["messages"][-1]["content"]
 
 
 def check_answered(world: World, curl: Curl, key: str | None) -> None:
@@ -399,6 +405,10 @@ SDKS: dict[str, tuple[Any, Any]] = {
             .choices[0]
             .message.content
         ),
+    ),
+    "openai SDK (Responses)": (
+        {"OpenAI": OpenAI},
+        lambda client: client.responses.create(model="claude-sonnet-5-5", input=HELLO).output_text,
     ),
     "google-genai SDK": (
         {"genai": genai},

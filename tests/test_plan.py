@@ -30,6 +30,13 @@ LOSSY: dict[str, dict[str, Any]] = {
         "tools": [TOOL],
         "tool_choice": "required",
     },
+    "openai-responses": {
+        "model": "claude-opus-5-5",
+        "input": "Hello",
+        "store": True,
+        "tools": [{"type": "web_search"}, {"type": "function", **TOOL["function"]}],
+        "tool_choice": "required",
+    },
     "gemini": {
         "contents": [{"role": "user", "parts": [{"text": "Hello"}]}],
         "generationConfig": {"seed": 7, "temperature": 0.5, "topP": 0.5},
@@ -40,12 +47,18 @@ LOSSY: dict[str, dict[str, Any]] = {
 PATHS = {
     "anthropic": "/v1/messages",
     "openai-chat": CHAT,
+    "openai-responses": "/v1/responses",
     "gemini": "/v1beta/models/claude-sonnet-4-5:generateContent",
 }
 NOTED = {
     "anthropic": ['tool_choice changed: "auto" became {"type": "auto"}'],
     "openai-chat": [
         "seed dropped: Anthropic has nothing like it",
+        "tool_choice changed: claude-opus-5-5 cannot be forced to use a tool: auto",
+    ],
+    "openai-responses": [
+        "store dropped: nothing is stored",
+        "tools.0 dropped: web search is not offered in this release",
         "tool_choice changed: claude-opus-5-5 cannot be forced to use a tool: auto",
     ],
     "gemini": [

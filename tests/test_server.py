@@ -26,6 +26,7 @@ from tests.harness import (
 )
 
 CHAT = "/v1/chat/completions"
+RESPONSES = "/v1/responses"
 GEMINI = "/v1beta/models/claude-sonnet-4-5:generateContent"
 GEMINI_STREAM = "/v1beta/models/claude-sonnet-4-5:streamGenerateContent?alt=sse"
 
@@ -37,12 +38,14 @@ def asked(dialect: str, text: str, *, stream: bool = False) -> tuple[str, dict[s
     if dialect == "openai-chat":
         body = {"model": "claude-sonnet-4-5", "messages": [{"role": "user", "content": text}]}
         return CHAT, {**body, "stream": stream}
+    if dialect == "openai-responses":
+        return RESPONSES, {"model": "claude-sonnet-4-5", "input": text, "stream": stream}
     contents = {"contents": [{"role": "user", "parts": [{"text": text}]}]}
     return (GEMINI_STREAM if stream else GEMINI), contents
 
 
-DIALECTS = ("anthropic", "openai-chat", "gemini")
-HEADERS = {"anthropic": VERSION, "openai-chat": {}, "gemini": {}}
+DIALECTS = ("anthropic", "openai-chat", "openai-responses", "gemini")
+HEADERS = {name: VERSION if name == "anthropic" else {} for name in DIALECTS}
 
 
 # --- native lane --------------------------------------------------------------------------------
@@ -289,6 +292,26 @@ WRONG: dict[str, list[tuple[str, Any]]] = {
         ("messages", [{"role": "user", "content": [1]}]),
         ("messages", [{"role": 1, "content": ""}]),
         ("messages", [{"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}]),
+    ],
+    "openai-responses": [
+        ("model", 1),
+        ("input", {}),
+        ("input", [1]),
+        ("input", []),
+        ("stream", "yes"),
+        ("temperature", "hot"),
+        ("max_output_tokens", True),
+        ("instructions", []),
+        ("tools", {}),
+        ("tools", [1]),
+        ("tool_choice", 1),
+        ("reasoning", "high"),
+        ("include", "x"),
+        ("text", {"format": 1}),
+        ("previous_response_id", "resp_1"),
+        ("input", [{"role": "user", "content": 1}]),
+        ("input", [{"role": "user", "content": [1]}]),
+        ("input", [{"type": "function_call", "call_id": "c", "name": "f", "arguments": 1}]),
     ],
     "gemini": [
         ("contents", {}),
