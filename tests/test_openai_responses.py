@@ -146,6 +146,13 @@ def test_what_had_come_is_in_a_failed_response() -> None:
         assert outcome.message["error"] == {"code": "server_is_overloaded", "message": "broken"}
 
 
+def test_an_event_of_next_year_may_hold_anything() -> None:
+    """Nobody decodes what nobody knows."""
+    events = list(replay(MESSAGE))
+    odd = Event(b"event: of_next_year\ndata: no JSON\n\n")
+    assert streamed(asked(), [*events[:2], odd, *events[2:]]) == streamed(asked(), events)
+
+
 # --- free-form tools ----------------------------------------------------------------------------
 
 

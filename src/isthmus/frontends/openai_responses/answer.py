@@ -16,7 +16,7 @@ from isthmus.frontends.openai_responses.output import (
     ReasoningItem,
     Value,
 )
-from isthmus.messages import Block
+from isthmus.messages import Block, Event
 from isthmus.request import Request
 
 CUT = {
@@ -114,10 +114,10 @@ class Answer:
         self._end: Value = {}
         self.response: Value = {}
 
-    def feed(self, kind: str, value: Mapping[str, Any]) -> Events:
+    def feed(self, event: Event) -> Events:
         """The events that one of the hub's brings, which may be none."""
-        read = _READ.get(kind)
-        return [] if read is None else read(self, value)
+        read = _READ.get(event.type)
+        return [] if read is None else read(self, event.value)
 
     def fail(self, error: GatewayError) -> Events:
         """The one event that ends a failed answer: the response so far, or a bare error before it."""

@@ -86,7 +86,7 @@ ASSISTANT: dict[str, Part] = {**SYSTEM, "output_text": _output_text, "refusal": 
 _MEMBERS = {
     "input_image": ("image_url", "file_id", "detail"),
     "input_file": ("file_data", "file_url", "file_id", "filename", "detail"),
-    "output_text": ("text", "annotations", "logprobs"),
+    "output_text": ("text", "annotations", "logprobs", "parsed"),
     "refusal": ("refusal",),
 }
 _COMMON = ("type", "cache_control", "prompt_cache_breakpoint")

@@ -226,7 +226,7 @@ _TOOLS = ("role", "tools", "call_id", "execution")
 _ITEMS: dict[str, tuple[Reader, tuple[str, ...]]] = {
     "message": (Conversation._message, ("role", "content")),
     "reasoning": (Conversation._reasoning, ("encrypted_content", "summary", "content")),
-    "function_call": (Conversation._function_call, (*_CALLED, "arguments")),
+    "function_call": (Conversation._function_call, (*_CALLED, "arguments", "parsed_arguments")),
     "function_call_output": (Conversation._output, _RESULT),
     "custom_tool_call": (Conversation._custom_call, (*_CALLED, "input")),
     "custom_tool_call_output": (Conversation._output, _RESULT),

@@ -33,7 +33,7 @@ class Encoder:
         if kind == "error":
             return self.fail(stream_error(event))
         self._ended = kind == "message_stop"
-        return self._framed(self._answer.feed(kind, event.value)) if kind else b""
+        return self._framed(self._answer.feed(event))
 
     def fail(self, error: GatewayError) -> bytes:
         """``response.failed`` with what had come, or a bare error where no response had begun."""
@@ -62,7 +62,7 @@ def encode_message(request: Request, message: Message) -> bytes:
     """The response object of a complete answer: what its stream would have ended with."""
     answer = Answer(request)
     for event in replay(message):
-        answer.feed(event.type, event.value)
+        answer.feed(event)
     return wire.dumps(answer.response)
 
 
