@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from isthmus.profiles import PROFILES
 from isthmus.simulator import Options
-from tests.harness import VERSION, World, error_message, message
+from tests.harness import VERSION, World, error_message, message, whole_stream
 from tests.test_page_tables import CHAT, HELLO, PNG, chat, gemini_user
 
+ROOT = Path(__file__).resolve().parents[1]
 OLDER = "claude-sonnet-4-6"
 NEWEST = "claude-sonnet-5-5"
 ROOMY = {"max_tokens": 20_000}
@@ -273,9 +276,16 @@ def test_errors_of_anthropic_as_they_were_written(world: World) -> None:
 
 
 def test_what_the_readme_says_of_codex(world: World) -> None:
-    reply = world.post("/v1/responses", {"model": NEWEST, "input": "Hello"})
-    assert reply.status == 404
-    assert "/v1/chat/completions" in error_message("openai-chat", reply)
+    page = (ROOT / "docs" / "responses.md").read_text()
+    [printed] = re.findall(r"(?ms)^```toml\n(.*?)^```$", page)
+    settings = tomllib.loads(printed)
+    provider = settings["model_providers"][settings["model_provider"]]
+    assert f'`base_url = "{provider["base_url"]}"`' in (ROOT / "README.md").read_text()
+    path = provider["base_url"].removeprefix("http://127.0.0.1:8000") + "/responses"
+    reply = world.post(path, {"model": settings["model"], "input": "Hello", "stream": True})
+    assert whole_stream("openai-responses", reply).message["status"] == "completed"
+    reply = world.get(path, connection="Upgrade", upgrade="websocket")
+    assert (reply.status, "only POST" in error_message("openai-responses", reply)) == (426, True)
 
 
 def test_members_that_nobody_has_heard_of_pass(world: World) -> None:
