@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from isthmus import wire
 from isthmus.errors import refuse
 from isthmus.frontends import Match, Route
 from isthmus.frontends import schema as schemas
@@ -32,6 +31,7 @@ from isthmus.frontends.openai_chat.tools import (
     required_text,
     tool_choice,
 )
+from isthmus.frontends.parameters import Check, body_of, count, mapping, number, text
 from isthmus.request import Body, HttpRequest, Notes, Request, expect
 
 __all__ = [
@@ -57,10 +57,6 @@ ROUTES = (
 SIGNS: tuple[str, ...] = ()
 """None: whoever shows no other sign is taken for a client of this dialect."""
 NAMES = {"output_config.effort": "reasoning_effort", "stop_sequences": "stop"}
-
-LEVELS = 200
-"""How deeply a body may be nested: far beyond any use, and far from the end of the stack."""
-
 
 Members = dict[str, tuple[str, Any]]
 """The members of a body by name, each with its path and its value."""
@@ -111,61 +107,17 @@ def decode(http: HttpRequest, match: Match) -> Request:
 
 def _members(source: bytes, notes: Notes) -> Members:
     """The body's members, and those of an ``extra_body`` that an SDK would have merged into it."""
-    repeated = wire.members(source).repeated
-    if repeated:
-        raise refuse(min(repeated), "this member stands twice in the body")
-    body, repaired = wire.loads_repaired(source)
-    if repaired:
-        notes.changed("", "lone surrogates became U+FFFD")
-    _refuse_depth(body)
+    body = body_of(source, notes)
     extra = optional(body, "extra_body", dict, "", "an object") or {}
     members = {name: (f"extra_body.{name}", value) for name, value in extra.items()}
     members |= {name: (name, value) for name, value in body.items() if name != "extra_body"}
     return members
 
 
-def _refuse_depth(body: Any) -> None:
-    """See to it that whatever walks the body later can do so by recursion."""
-    level: list[Any] = [body]
-    for _ in range(LEVELS):
-        inner = (item.values() if isinstance(item, dict) else item for item in level)
-        level = [child for items in inner for child in items if type(child) in (dict, list)]
-        if not level:
-            return
-    raise refuse("", f"the body has more than {LEVELS} levels")
-
-
 # --- parameters ---------------------------------------------------------------------------------
 
 
-def _number(low: float, high: float) -> Callable[[Any, str], Any]:
-    def check(value: Any, path: str) -> Any:
-        wanted = f"a number from {low:g} to {high:g}"
-        if not low <= expect(value, (int, float), path, wanted) <= high:
-            raise refuse(path, f"expected {wanted}, got {value}")
-        return value
-
-    return check
-
-
-def _count(low: int) -> Callable[[Any, str], int]:
-    def check(value: Any, path: str) -> int:
-        if expect(value, int, path, "a whole number") < low:
-            raise refuse(path, f"must be at least {low}")
-        return value
-
-    return check
-
-
-def _text(value: Any, path: str) -> str:
-    return expect(value, str, path, "a string")
-
-
-def _object(value: Any, path: str) -> dict[str, Any]:
-    return expect(value, dict, path, "an object")
-
-
-def _passing(name: str, check: Callable[[Any, str], Any]) -> Callable[[_Draft, Any], None]:
+def _passing(name: str, check: Check) -> Callable[[_Draft, Any], None]:
     """Reads a parameter that the hub has too, by this name."""
 
     def read(draft: _Draft, value: Any) -> None:
@@ -176,7 +128,7 @@ def _passing(name: str, check: Callable[[Any, str], Any]) -> Callable[[_Draft, A
 
 def _max_tokens(draft: _Draft, value: Any) -> None:
     """Two names for one limit; the newer one is read first and wins."""
-    limit = _count(1)(value, draft.path)
+    limit = count(1)(value, draft.path)
     if draft.hub.setdefault("max_tokens", limit) != limit:
         draft.notes.dropped(draft.path, "max_completion_tokens counts")
 
@@ -186,7 +138,7 @@ def _stream(draft: _Draft, value: Any) -> None:
 
 
 def _stream_options(draft: _Draft, value: Any) -> None:
-    options = _object(value, draft.path)
+    options = mapping(value, draft.path)
     asked = optional(options, "include_usage", bool, draft.path, "a boolean")
     if asked:
         draft.memory["include_usage"] = True
@@ -195,8 +147,8 @@ def _stream_options(draft: _Draft, value: Any) -> None:
 
 def _stop(draft: _Draft, value: Any) -> None:
     texts = [value] if isinstance(value, str) else expect(value, list, draft.path, "strings")
-    for index, text in enumerate(texts):
-        _text(text, f"{draft.path}.{index}")
+    for index, item in enumerate(texts):
+        text(item, f"{draft.path}.{index}")
     if texts:
         draft.hub["stop_sequences"] = texts
 
@@ -222,7 +174,7 @@ _TIERS = {"auto": "auto", "default": "auto", "standard_only": "standard_only"}
 
 
 def _service_tier(draft: _Draft, value: Any) -> None:
-    tier = _TIERS.get(_text(value, draft.path))
+    tier = _TIERS.get(text(value, draft.path))
     if tier is None:
         draft.notes.dropped(draft.path, "Anthropic has auto and standard_only")
         return
@@ -232,7 +184,7 @@ def _service_tier(draft: _Draft, value: Any) -> None:
 
 
 def _metadata(draft: _Draft, value: Any) -> None:
-    fields = _object(value, draft.path)
+    fields = mapping(value, draft.path)
     user = optional(fields, "user_id", str, draft.path, "a string")
     if user:
         draft.hub["metadata"] = {"user_id": user}
@@ -241,13 +193,13 @@ def _metadata(draft: _Draft, value: Any) -> None:
 
 def _user(draft: _Draft, value: Any) -> None:
     """The end user by any of three names; the first that is given wins."""
-    user = _text(value, draft.path)
+    user = text(value, draft.path)
     if user and draft.hub.setdefault("metadata", {"user_id": user})["user_id"] != user:
         draft.notes.dropped(draft.path, "another name of the user counts")
 
 
 def _cache_control(draft: _Draft, value: Any) -> None:
-    mark = _object(value, draft.path)
+    mark = mapping(value, draft.path)
     required_text(mark, "type", draft.path)
     draft.hub["cache_control"] = mark
 
@@ -267,7 +219,7 @@ def _audio(draft: _Draft, value: Any) -> None:
 
 
 def _response_format(draft: _Draft, value: Any) -> None:
-    form = _object(value, draft.path)
+    form = mapping(value, draft.path)
     kind = required_text(form, "type", draft.path)
     if kind == "json_object":
         draft.notes.dropped(draft.path, "JSON without a schema cannot be enforced: say it in words")
@@ -279,8 +231,8 @@ def _response_format(draft: _Draft, value: Any) -> None:
 
 def _json_schema(draft: _Draft, form: dict[str, Any]) -> None:
     path = f"{draft.path}.json_schema"
-    wanted = _object(form.get("json_schema"), path)
-    source = _object(wanted.get("schema"), f"{path}.schema")
+    wanted = mapping(form.get("json_schema"), path)
+    source = mapping(wanted.get("schema"), f"{path}.schema")
     optional(wanted, "strict", bool, path, "a boolean")
     said = optional(wanted, "description", str, path, "a string")
     schema, changed = schemas.compiled(source, f"{path}.schema")
@@ -298,11 +250,11 @@ READ: dict[str, Callable[[_Draft, Any], None]] = {
     "max_tokens": _max_tokens,
     "stream": _stream,
     "stream_options": _stream_options,
-    "temperature": _passing("temperature", _number(0, 2)),
-    "top_p": _passing("top_p", _number(0, 1)),
-    "top_k": _passing("top_k", _count(0)),
+    "temperature": _passing("temperature", number(0, 2)),
+    "top_p": _passing("top_p", number(0, 1)),
+    "top_k": _passing("top_k", count(0)),
     "stop": _stop,
-    "thinking": _passing("thinking", _object),
+    "thinking": _passing("thinking", mapping),
     "reasoning_effort": _reasoning_effort,
     "response_format": _response_format,
     "service_tier": _service_tier,

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from isthmus import wire
 from isthmus.errors import GatewayError, refuse
 from isthmus.frontends import Match, Route
 from isthmus.frontends import schema as schemas
@@ -19,6 +18,7 @@ from isthmus.frontends.openai_chat.tools import UNKNOWN, note_others, optional, 
 from isthmus.frontends.openai_responses.items import Conversation
 from isthmus.frontends.openai_responses.stream import encode_count, encode_message, encoder
 from isthmus.frontends.openai_responses.tools import Tools, tool_choice
+from isthmus.frontends.parameters import Check, body_of, count, mapping, number
 from isthmus.request import Body, HttpRequest, Notes, Request, expect
 
 __all__ = [
@@ -50,9 +50,6 @@ NAMES = {
     "thinking": "reasoning",
 }
 
-LEVELS = 200
-"""How deeply a body may be nested: far beyond any use, and far from the end of the stack."""
-
 ENCRYPTED = "reasoning.encrypted_content"
 
 
@@ -76,7 +73,7 @@ def decode(http: HttpRequest, match: Match) -> Request:
     content that a Messages request cannot hold.
     """
     draft = _Draft(hub={}, memory={"created": http.arrived})
-    body = _body(http.body, draft.notes)
+    body = body_of(http.body, draft.notes)
     model = cast("str", expect(body.get("model"), str, "model", "a string"))
     if not model:
         raise refuse("model", "must not be empty")
@@ -103,49 +100,10 @@ def decode(http: HttpRequest, match: Match) -> Request:
     )
 
 
-def _body(source: bytes, notes: Notes) -> dict[str, Any]:
-    repeated = wire.members(source).repeated
-    if repeated:
-        raise refuse(min(repeated), "this member stands twice in the body")
-    body, repaired = wire.loads_repaired(source)
-    if repaired:
-        notes.changed("", "lone surrogates became U+FFFD")
-    level: list[Any] = [body]
-    for _ in range(LEVELS):
-        inner = (item.values() if isinstance(item, dict) else item for item in level)
-        level = [child for items in inner for child in items if type(child) in (dict, list)]
-    if level:
-        raise refuse("", f"the body has more than {LEVELS} levels")
-    return body
-
-
 # --- parameters ---------------------------------------------------------------------------------
 
 
-def _number(low: float, high: float) -> Callable[[Any, str], Any]:
-    def check(value: Any, path: str) -> Any:
-        wanted = f"a number from {low:g} to {high:g}"
-        if not low <= expect(value, (int, float), path, wanted) <= high:
-            raise refuse(path, f"expected {wanted}, got {value}")
-        return value
-
-    return check
-
-
-def _count(low: int) -> Callable[[Any, str], int]:
-    def check(value: Any, path: str) -> int:
-        if expect(value, int, path, "a whole number") < low:
-            raise refuse(path, f"must be at least {low}")
-        return value
-
-    return check
-
-
-def _object(value: Any, path: str) -> dict[str, Any]:
-    return expect(value, dict, path, "an object")
-
-
-def _passing(name: str, check: Callable[[Any, str], Any]) -> Callable[[_Draft, Any], None]:
+def _passing(name: str, check: Check) -> Callable[[_Draft, Any], None]:
     """Reads a parameter that the hub has too, by this name."""
 
     def read(draft: _Draft, value: Any) -> None:
@@ -159,7 +117,7 @@ def _stream(draft: _Draft, value: Any) -> None:
 
 
 def _stream_options(draft: _Draft, value: Any) -> None:
-    options = _object(value, draft.path)
+    options = mapping(value, draft.path)
     optional(options, "include_obfuscation", bool, draft.path, "a boolean")
     note_others(options, ("include_obfuscation",), draft.path, draft.notes)
 
@@ -173,7 +131,7 @@ def _reasoning(draft: _Draft, value: Any) -> None:
 
     A ``thinking`` object, read before, decides itself.
     """
-    asked, path = _object(value, draft.path), draft.path
+    asked, path = mapping(value, draft.path), draft.path
     effort = optional(asked, "effort", str, path, "a string")
     summary = optional(asked, "summary", str, path, "a string")
     summary = summary or optional(asked, "generate_summary", str, path, "a string")
@@ -196,7 +154,7 @@ def _reasoning(draft: _Draft, value: Any) -> None:
 
 
 def _text(draft: _Draft, value: Any) -> None:
-    text, path = _object(value, draft.path), draft.path
+    text, path = mapping(value, draft.path), draft.path
     verbosity = optional(text, "verbosity", str, path, "a string")
     if verbosity not in (None, "medium"):
         draft.notes.dropped(f"{path}.verbosity", _HINT)
@@ -215,7 +173,7 @@ def _text(draft: _Draft, value: Any) -> None:
 
 
 def _json_schema(draft: _Draft, form: dict[str, Any], path: str) -> None:
-    source = _object(form.get("schema"), f"{path}.schema")
+    source = mapping(form.get("schema"), f"{path}.schema")
     optional(form, "strict", bool, path, "a boolean")
     said = optional(form, "description", str, path, "a string")
     schema, changed = schemas.compiled(source, f"{path}.schema")
@@ -242,7 +200,7 @@ def _service_tier(draft: _Draft, value: Any) -> None:
 
 
 def _metadata(draft: _Draft, value: Any) -> None:
-    fields = _object(value, draft.path)
+    fields = mapping(value, draft.path)
     for name, said in fields.items():
         expect(said, str, f"{draft.path}.{name}", "a string")
     if fields.get("user_id"):
@@ -259,7 +217,7 @@ def _user(draft: _Draft, value: Any) -> None:
 
 
 def _cache_control(draft: _Draft, value: Any) -> None:
-    mark = _object(value, draft.path)
+    mark = mapping(value, draft.path)
     required_text(mark, "type", draft.path)
     draft.hub["cache_control"] = mark
 
@@ -304,13 +262,13 @@ def _refused(reason: str) -> Callable[[_Draft, Any], None]:
 
 
 _READ: dict[str, Callable[[_Draft, Any], None]] = {
-    "max_output_tokens": _passing("max_tokens", _count(1)),
+    "max_output_tokens": _passing("max_tokens", count(1)),
     "stream": _stream,
     "stream_options": _stream_options,
-    "temperature": _passing("temperature", _number(0, 2)),
-    "top_p": _passing("top_p", _number(0, 1)),
-    "top_k": _passing("top_k", _count(0)),
-    "thinking": _passing("thinking", _object),
+    "temperature": _passing("temperature", number(0, 2)),
+    "top_p": _passing("top_p", number(0, 1)),
+    "top_k": _passing("top_k", count(0)),
+    "thinking": _passing("thinking", mapping),
     "reasoning": _reasoning,
     "text": _text,
     "service_tier": _service_tier,
