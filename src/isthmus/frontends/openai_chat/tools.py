@@ -6,10 +6,10 @@ Source: OpenAI's API reference (tools, tool_choice, functions); Anthropic's for 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from isthmus import wire
 from isthmus.errors import refuse
@@ -228,9 +228,24 @@ def _allowed(choice: dict[str, Any], path: str, tools: Tools) -> Block:
         "list[Any]", expect(allowed.get("tools"), list, f"{at}.tools", "an array of tools")
     )
     names = [_allowed_name(item, f"{at}.tools.{i}", tools) for i, item in enumerate(items)]
+    return restricted(tools, names, mode, at)
+
+
+class Offer(Protocol):
+    """The tools that are offered, as blocks of the hub, and where notes on them go."""
+
+    blocks: list[Block]
+    notes: Notes
+
+
+def restricted(tools: Offer, names: Collection[str], mode: str, path: str) -> dict[str, Any]:
+    """The choice among some of the tools: one that is required is named, else the others go.
+
+    Raises GatewayError (400) where a call is required and none is allowed.
+    """
     kept = [block for block in tools.blocks if block["name"] in names]
     if mode == "required" and not kept:
-        raise refuse(f"{at}.tools", "a call is required, but no tool is allowed")
+        raise refuse(f"{path}.tools", "a call is required, but no tool is allowed")
     if not kept:
         return {"type": "none"}
     if mode == "required" and len(kept) == 1:

@@ -17,6 +17,7 @@ from isthmus.frontends.openai_chat.tools import (
     note_others,
     optional,
     required_text,
+    restricted,
 )
 from isthmus.frontends.openai_responses import freeform
 from isthmus.messages import Block
@@ -248,14 +249,4 @@ def _allowed(choice: Fields, path: str, tools: Tools) -> Block:
         elif kind not in tools.left_out:
             raise refuse(f"{at}.type", f"{kind} is not served here, only {_SUPPORTED}")
     note_others(choice, ("type", "mode", "tools"), path, tools.notes)
-    kept = [block for block in tools.blocks if block["name"] in names]
-    if mode == "required" and not kept:
-        raise refuse(f"{path}.tools", "a call is required, but no tool is allowed")
-    if not kept:
-        return {"type": "none"}
-    if mode == "required" and len(kept) == 1:
-        return {"type": "tool", "name": kept[0]["name"]}
-    if len(kept) < len(tools.blocks):
-        tools.blocks = kept
-        tools.notes.changed("tools", "only the allowed ones were sent, which cached prompts miss")
-    return {"type": "any" if mode == "required" else "auto"}
+    return restricted(tools, names, mode, path)
