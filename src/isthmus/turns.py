@@ -56,6 +56,7 @@ class Turns:
             blocks = [block for block, _ in rows]
             if role == "system" and waiting:
                 held += blocks
+                self._notes.changed(rows[0][1], "sent behind the results of the calls before it")
                 continue
             if role == "user":
                 blocks = self._answered(rows, waiting)
