@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 
+import structlog
+
 from isthmus.config import Config
 from isthmus.errors import GatewayError
 from isthmus.frontends import Model
@@ -13,6 +15,8 @@ from isthmus.profiles import Profile, Profiles
 
 REFRESH_SECONDS = 600.0
 RETRY_SECONDS = 60.0
+
+_log = structlog.get_logger("isthmus")
 
 Listing = Callable[[str], Awaitable[list[Model]]]
 """Asks the backend of that name for its models."""
@@ -86,8 +90,10 @@ class Catalog:
             return True
         try:
             rows = await self._listing(name)
-        except GatewayError:
-            return False  # the list that we have goes on being served
+        except GatewayError as error:
+            # The list that we have goes on being served.
+            _log.warning("model list not refreshed", backend=name, reason=error.message)
+            return False
         self._lists[name] = rows or self._lists[name]
         return bool(rows)
 
