@@ -55,7 +55,8 @@ LATE_IMPORTS: dict[tuple[str, str], str] = {
 # The three places of `except Exception`: the server's edge, a background task, an observing step.
 # Module: why. A handler that ends by raising again swallows nothing and does not count.
 BROAD_EXCEPTS: dict[str, str] = {
-    "exchange": "the edge: what nobody foresaw becomes a logged 500 in the client's dialect",
+    "exchange": "the edge, where what nobody foresaw becomes a logged 500 in the client's dialect; and "
+    "observers, which cannot spoil the answer that they look at",
 }
 
 

@@ -62,15 +62,18 @@ class Application:
         await self.gateway.stop()
         await send({"type": "lifespan.shutdown.complete"})
 
-    def admit(self, http: HttpRequest) -> None:
-        """Raises GatewayError for who may not use the gateway, and for a head that is too large."""
+    def admit(self, http: HttpRequest) -> str:
+        """Who asks, as ``Door.admit`` tells it.
+
+        Raises GatewayError for who may not use the gateway, and for a head that is too large.
+        """
         size = sum(len(name) + len(value) for name, value in http.headers)
         if len(http.headers) > FIELD_LIMIT or size > HEAD_LIMIT:
             raise GatewayError(
                 "too_large_head",
                 f"more than {FIELD_LIMIT} header fields or {HEAD_LIMIT} bytes of them",
             )
-        self._door.admit(http)
+        return self._door.admit(http)
 
     def match(self, http: HttpRequest) -> tuple[Frontend, Match | GatewayError]:
         """The frontend of a request, and its route or what is wrong: 404 or 405."""

@@ -23,14 +23,16 @@ class Door:
         self._digests = [hashlib.sha256(key.encode()).digest() for key in keys]
         self._names = {"localhost", host.lower()}
 
-    def admit(self, http: HttpRequest) -> None:
-        """Raises GatewayError: 400 for a Host that is none, 401 for a missing or wrong key, 403 for
-        a web page at an open gateway.
+    def admit(self, http: HttpRequest) -> str:
+        """Who asks: a digest of the key that was presented, "" where none is required.
+
+        Raises GatewayError: 400 for a Host that is none, 401 for a missing or wrong key, 403 for a
+        web page at an open gateway.
         """
         name = host_name(http)
         if not self._digests:
             self._keep_pages_out(name, http)
-            return
+            return ""
         presented = credentials(http)
         if len(presented) > 1:
             raise GatewayError("invalid_request", "the request carries several different keys")
@@ -38,7 +40,7 @@ class Door:
             digest = hashlib.sha256(key.encode()).digest()
             same = [hmac.compare_digest(digest, known) for known in self._digests]
             if any(same):  # all were compared: the time tells nothing
-                return
+                return digest.hex()
         problem = "the key is not known here" if presented else "a key is required"
         raise GatewayError("authentication", f"{problem}: present a key of this gateway")
 

@@ -44,7 +44,7 @@ class Host(Protocol):
 
     gateway: Gateway
 
-    def admit(self, http: HttpRequest) -> None: ...
+    def admit(self, http: HttpRequest) -> str: ...
 
     def match(self, http: HttpRequest) -> tuple[Frontend, Match | GatewayError]: ...
 
@@ -82,7 +82,7 @@ class Exchange:
 
     async def _serve(self, match: Match | GatewayError) -> None:
         gateway = self._host.gateway
-        self._host.admit(self._http)
+        caller = self._host.admit(self._http)
         if self._http.header(HOP) == gateway.id:
             raise GatewayError("loop", "a backend's base_url leads back to this gateway")
         if self._http.method == "HEAD" and self._http.path in PROBES:
@@ -101,10 +101,12 @@ class Exchange:
             body = await self._host.body(self._http, self._receive)
             http = replace(self._http, body=body, arrived=int(time.time()))
             if operation == "explain":
-                answer = await gateway.explain(explain.decoded(http))
+                request = replace(explain.decoded(http), caller=caller)
+                answer = await gateway.explain(request)
                 await self._whole(answer.status, self._headers(answer), answer.whole or b"")
             else:
-                await self._answered(self._frontend.decode(http, match))
+                request = self._frontend.decode(http, match)
+                await self._answered(replace(request, caller=caller))
 
     async def _answered(self, request: Request) -> None:
         """Have the request answered, and give it up at the moment its client leaves."""
@@ -139,6 +141,7 @@ class Exchange:
                 message = await _collected(answer.events)
                 with _blaming_the_provider():
                     body = self._frontend.encode_message(request, message)
+                await self._observed(answer, message)
                 await self._whole(200, self._headers(answer), body)
         finally:
             answer.close()
@@ -169,6 +172,8 @@ class Exchange:
                 data, error = b"".join(event.wire for event in batch), None
             else:
                 data, error = _encoded(batch, reader, encoder)
+                if reader.state == "done":
+                    await self._observed(answer, reader.message)
             if not data and (not batch or clock() - heard >= silence):
                 data = encoder.keep_alive()
             if data:
@@ -179,6 +184,16 @@ class Exchange:
         if not native:
             reader.finish()
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _observed(self, answer: Answer, message: Message) -> None:
+        """Tell the observers, once: by the time of its next request a client finds what they kept."""
+        observers = answer.observers.copy()
+        answer.observers.clear()
+        for observer in observers:
+            try:
+                await observer(message)
+            except Exception:
+                _log.exception("an observer failed", exchange=self._id)
 
     def _headers(self, answer: Answer) -> Headers:
         notes = answer.notes.header()

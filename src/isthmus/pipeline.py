@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from isthmus.event import Event
+from isthmus.messages import Message
 from isthmus.request import Headers, Notes, Request, Target
 
 
@@ -16,6 +17,7 @@ class Answer:
     Events arrive in batches, one for each read, so that one read costs one write. ``whole`` is a
     complete JSON body in the backend's dialect (a message, a token count). Whoever holds an answer
     closes it: ``close`` ends the upstream exchange at any moment, and may be called twice.
+    ``observers`` are told the complete message on translated lanes, before its end goes out.
     """
 
     status: int
@@ -25,7 +27,11 @@ class Answer:
     events: AsyncIterator[list[Event]] | None = None
     whole: bytes | None = None
     notes: Notes = field(default_factory=Notes)
+    observers: list[Observer] = field(default_factory=list["Observer"])
 
+
+Observer = Callable[[Message], Awaitable[None]]
+"""Looks at a message and changes nothing. What it raises is logged, and the answer goes on."""
 
 Call = Callable[[Request], Awaitable[Answer]]
 """One thing answers a request: an attempt, or a step around another call."""

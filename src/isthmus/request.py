@@ -221,8 +221,9 @@ class Request:
     ``body`` is a Messages body, which may hold ``system`` turns anywhere and lack ``max_tokens``: the
     backend makes of it what the target's model takes. ``model`` is the selector as the client wrote
     it; ``stream`` says whether the client wants events; ``headers`` and ``query`` are the caller's,
-    for the native lane. ``target`` and ``key``, the provider's, are set for each attempt. ``memory``
-    is the frontend's own: what its encoder must know of the request.
+    for the native lane. ``caller`` tells whose request it is, so that nobody is given what was kept
+    for another. ``target`` and ``key``, the provider's, are set for each attempt. ``memory`` is the
+    frontend's own: what its encoder must know of the request.
     """
 
     dialect: str
@@ -233,6 +234,7 @@ class Request:
     headers: Headers = ()
     query: str = ""
     notes: Notes = field(default_factory=Notes)
+    caller: str = ""
     target: Target | None = None
     key: str = field(default="", repr=False)
     memory: Mapping[str, Any] = field(default_factory=dict[str, Any])
