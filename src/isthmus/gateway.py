@@ -6,6 +6,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
+from time import monotonic
 from typing import Any, cast
 from urllib.parse import quote
 
@@ -18,12 +19,14 @@ from isthmus.errors import GatewayError
 from isthmus.event import Event, stream_error
 from isthmus.explain import document
 from isthmus.frontends import Model
-from isthmus.pipeline import Answer, Call, compose
+from isthmus.pipeline import Answer, Call, Step, compose
 from isthmus.plan import Plan, plan, target_of
 from isthmus.profile_settings import profiles_of
 from isthmus.request import Body, HttpRequest, Request, Target
 from isthmus.simulator import Options, Simulator
 from isthmus.steps.key import choose_key
+from isthmus.steps.vault import vault
+from isthmus.storage.memory import MemoryStore
 from isthmus.upstream import Deadlines, Origin, Response, Upstream
 
 ERROR_LIMIT = 1024 * 1024
@@ -59,12 +62,17 @@ class Gateway:
         self._accounts: dict[str, Account] = {}
         self._simulators: list[Simulator] = []
         keys = {name: row.keys or (SIMULATOR_KEY,) for name, row in config.backends.items()}
-        steps = [choose_key(keys)]
+        steps = [*self._remembering(), choose_key(keys)]
         self._call: Call = compose(steps, self._attempt)
         self._explained: Call = compose(steps, self._explanation)
         self._profiles = profiles_of(config.profiles)
         self.catalog = Catalog(config, self._profiles, self._list_models, self._one_model)
         self._keys = keys
+
+    def _remembering(self) -> list[Step]:
+        """The steps over what is kept between exchanges."""
+        kept = self.config.vault
+        return [vault(MemoryStore(kept.max_bytes, kept.max_age, monotonic))] if kept.enabled else []
 
     async def start(self) -> None:
         """Open what the backends need. Raises OSError when a simulator cannot be bound."""

@@ -88,6 +88,12 @@ class ProfileConfig(Section):
         title="omitted or summarized",
         description="What is shown of its thinking when `thinking.display` is absent.",
     )
+    bound: Switch = Field(
+        _SAME,
+        title="true or false",
+        description="Whether its thinking may only return behind the very conversation that it was "
+        "produced in.",
+    )
     efforts: list[Effort] = Field(
         _SAME,
         title="list of low, medium, high, xhigh, max",

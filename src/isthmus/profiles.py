@@ -37,6 +37,8 @@ class Profile:
     thinking_off_effort: str | None
     """The highest effort at which thinking may be switched off; None where effort plays no part."""
     display: Literal["omitted", "summarized"]
+    bound: bool
+    """Whether its thinking may only return behind the very conversation that it was produced in."""
     efforts: tuple[str, ...]
     """The levels of ``output_config.effort``, lowest first; empty where the field is refused."""
     effort_default: str | None

@@ -25,6 +25,7 @@ from isthmus.settings import (
     Config,
     Limits,
     Timeouts,
+    VaultConfig,
 )
 
 SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
@@ -35,6 +36,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("auth.", AuthConfig),
     ("limits.", Limits),
     ("timeouts.", Timeouts),
+    ("vault.", VaultConfig),
 )
 
 

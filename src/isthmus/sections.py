@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr, model_va
 
 MAX_SECONDS = 86_400
 MAX_BODY_BYTES = 1 << 30
+MAX_STORE_BYTES = 1 << 40
 MAX_TOKENS = 1_000_000_000
 MAX_PRICE = 1_000_000
 MIN_CLIENT_KEY = 8
@@ -38,6 +39,10 @@ def _port(value: object) -> int:
 
 def _body_bytes(value: object) -> int:
     return _whole(value, 1, MAX_BODY_BYTES)
+
+
+def _store_bytes(value: object) -> int:
+    return _whole(value, 1, MAX_STORE_BYTES)
 
 
 def _tokens(value: object) -> int:
@@ -134,6 +139,7 @@ def _switch(value: object) -> bool:
 
 Port = Annotated[int, BeforeValidator(_port)]
 BodyBytes = Annotated[int, BeforeValidator(_body_bytes)]
+StoreBytes = Annotated[int, BeforeValidator(_store_bytes)]
 Tokens = Annotated[int, BeforeValidator(_tokens)]
 Price = Annotated[float, BeforeValidator(_price)]
 Host = Annotated[str, BeforeValidator(_host)]

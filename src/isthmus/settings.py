@@ -21,6 +21,7 @@ from isthmus.sections import (
     Seconds,
     Secret,
     Section,
+    StoreBytes,
     Switch,
 )
 from isthmus.yamldoc import KeyPath
@@ -136,6 +137,24 @@ class Limits(Section):
     )
 
 
+class VaultConfig(Section):
+    """What is kept of Claude's answers for clients that cannot give it back."""
+
+    enabled: Switch = Field(
+        True,
+        title="true or false",
+        description="Whether reasoning is kept between the requests of a conversation.",
+    )
+    max_bytes: StoreBytes = Field(
+        67_108_864,
+        title="bytes",
+        description="How much is kept at most; what was used longest ago goes first.",
+    )
+    max_age: Seconds = Field(
+        86_400.0, title="seconds", description="How long something is kept after its last use."
+    )
+
+
 class Timeouts(Section):
     """Durations in seconds."""
 
@@ -215,6 +234,7 @@ class Config(Section):
     auth: AuthConfig = AuthConfig()
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
+    vault: VaultConfig = VaultConfig()
 
     @model_validator(mode="before")
     @classmethod
@@ -237,7 +257,7 @@ def section_at(path: KeyPath) -> type[BaseModel]:
         return BackendConfig
     if path[:1] == ("profiles",):
         return PriceConfig if path[2:] == ("prices",) else ProfileConfig
-    known = {"auth": AuthConfig, "limits": Limits, "timeouts": Timeouts}
+    known = {"auth": AuthConfig, "limits": Limits, "timeouts": Timeouts, "vault": VaultConfig}
     return known.get(str(path[0]), Config) if path else Config
 
 

@@ -17,6 +17,7 @@ _decode = msgspec.json.Decoder().decode
 _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
+_encode_sorted = msgspec.json.Encoder(order="deterministic").encode
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _KEY = re.compile(rb'\s*("(?:[^"\\]|\\.)*+")\s*:\s*')
 _AFTER = re.compile(rb"\s*([,}])")
@@ -27,6 +28,11 @@ _REFUSALS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 def dumps(value: Any) -> bytes:
     """Compact UTF-8 JSON in the order of the dicts, so that equal values are equal bytes."""
     return _encode(value)
+
+
+def canonical(value: Any) -> bytes:
+    """JSON in which the order of members makes no difference."""
+    return _encode_sorted(value)
 
 
 def loads(text: bytes | str) -> Any:

@@ -1,0 +1,339 @@
+"""Clients that cannot carry thinking keep it all the same, as an unbroken run or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from openai import APIError, OpenAI
+
+from isthmus.steps.vault import LOST
+from tests import material
+from tests.harness import World
+
+BOUND = "claude-opus-5-5"
+FREE = "claude-opus-4-8"
+
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "The weather in a city",
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"type": "string"}},
+            "required": ["city"],
+        },
+    },
+}
+SYSTEM = {"role": "system", "content": "You are terse."}
+ASKED = {"role": "user", "content": "What is the weather in Oslo? Use get_weather."}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def clean() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        material.clean(patch)
+        yield
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    world = World()
+    yield world
+    world.close()
+
+
+class Talk:
+    """A program that returns of each answer the text and the calls alone, as stock clients do."""
+
+    def __init__(self, world: World, model: str = BOUND, key: str = "placeholder") -> None:
+        self.world = world
+        self.client = OpenAI(base_url=f"{world.url}/v1", api_key=key, max_retries=0)
+        self.model = model
+        self.messages: list[dict[str, Any]] = [SYSTEM]
+        self.notes = ""
+
+    def say(self, message: dict[str, Any], stream: bool = False, **fields: Any) -> dict[str, Any]:
+        """Send one more message; what the assistant says is kept as the program would keep it."""
+        self.messages.append(message)
+        asked = {
+            "model": self.model,
+            "messages": self.messages,
+            "tools": [WEATHER],
+            "reasoning_effort": "high",
+            **fields,
+        }
+        said = self._streamed(asked) if stream else self._whole(asked)
+        self.messages.append(said)
+        return said
+
+    def _whole(self, asked: dict[str, Any]) -> dict[str, Any]:
+        raw = self.client.chat.completions.with_raw_response.create(**asked)
+        self.notes = raw.headers.get("x-isthmus-notes", "")
+        message = raw.parse().choices[0].message
+        said: dict[str, Any] = {"role": "assistant", "content": message.content}
+        if message.tool_calls:
+            said["tool_calls"] = [
+                {"id": c.id, "type": "function", "function": _function(c.function)}
+                for c in message.tool_calls
+            ]
+        return said
+
+    def _streamed(self, asked: dict[str, Any]) -> dict[str, Any]:
+        text, calls = "", dict[int, dict[str, Any]]()
+        for chunk in self.client.chat.completions.create(**asked, stream=True):
+            for choice in chunk.choices:
+                text += choice.delta.content or ""
+                for part in choice.delta.tool_calls or ():
+                    call = calls.setdefault(
+                        part.index, {"id": part.id, "name": "", "arguments": ""}
+                    )
+                    call["name"] += part.function.name or ""
+                    call["arguments"] += part.function.arguments or ""
+        said: dict[str, Any] = {"role": "assistant", "content": text or None}
+        if calls:
+            said["tool_calls"] = [
+                {
+                    "id": c["id"],
+                    "type": "function",
+                    "function": {"name": c["name"], "arguments": _respaced(c["arguments"])},
+                }
+                for c in calls.values()
+            ]
+        return said
+
+    def answer_calls(self, **fields: Any) -> dict[str, Any]:
+        """Give a result for each call of the last message, the last one with its request."""
+        calls = self.messages[-1]["tool_calls"]
+        results = [
+            {"role": "tool", "tool_call_id": call["id"], "content": "7 degrees"} for call in calls
+        ]
+        self.messages += results[:-1]
+        return self.say(results[-1], **fields)
+
+    def sent(self) -> Any:
+        """The last request that reached the provider."""
+        return json.loads(self.world.received()[-1].body)
+
+
+def _function(function: Any) -> dict[str, str]:
+    return {"name": function.name, "arguments": _respaced(function.arguments)}
+
+
+def _respaced(arguments: str) -> str:
+    """Many programs parse the arguments and write them again in their own way."""
+    return json.dumps(json.loads(arguments), indent=2, sort_keys=True)
+
+
+def thoughts(body: Any) -> list[list[str]]:
+    """The signatures in each of the assistant's turns."""
+    return [
+        [b["signature"] for b in turn["content"] if b["type"] == "thinking"]
+        for turn in body["messages"]
+        if turn["role"] == "assistant"
+    ]
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("model", [BOUND, "claude-sonnet-5-5", "claude-haiku-5-5"])
+def test_a_stock_client_keeps_reasoning_over_a_tool_loop(
+    world: World, model: str, stream: bool
+) -> None:
+    talk = Talk(world, model)
+    for turn in range(4):
+        said = talk.say({**ASKED, "content": f"{ASKED['content']} Round {turn}."}, stream)
+        assert said["tool_calls"], said
+        said = talk.answer_calls(stream=stream)
+        assert "7 degrees" in said["content"]
+        body = talk.sent()
+        # Every turn of the assistant thinks again what it thought: nothing was rejected or dropped.
+        assert [len(row) for row in thoughts(body)] == [1] * (2 * turn + 1)
+    sent = [json.loads(r.body) for r in world.received()]
+    for before, after in itertools.pairwise(sent):
+        assert after["messages"][: len(before["messages"])] == before["messages"]
+    assert not talk.notes
+
+
+def test_turns_without_tools_are_kept_too(world: World) -> None:
+    talk = Talk(world)
+    talk.say({"role": "user", "content": "Hello"})
+    talk.say({"role": "user", "content": "And again"})
+    assert [len(row) for row in thoughts(talk.sent())] == [1]
+
+
+def test_what_is_put_back_is_the_providers_turn_as_it_was(world: World) -> None:
+    talk = Talk(world)
+    thinking = {"type": "thinking", "thinking": ""}
+    world.script(
+        blocks=[
+            thinking,
+            {"type": "text", "text": "  First, \n"},
+            {"type": "redacted_thinking"},
+            {"type": "text", "text": "then."},
+            {"type": "tool_use", "name": "get_weather", "input": {"city": "Oslo", "b": [1.0, 1e9]}},
+            {"type": "tool_use", "name": "get_weather", "input": {}},
+        ]
+    )
+    first = talk.say(ASKED)
+    assert first["content"] == "  First, \nthen."
+    talk.answer_calls()
+    turn = talk.sent()["messages"][1]["content"]
+    assert [block["type"] for block in turn] == [
+        *("thinking", "text", "redacted_thinking", "text", "tool_use", "tool_use")
+    ]
+    assert turn[1]["text"] == "  First, \n"
+    assert turn[4]["input"] == {"city": "Oslo", "b": [1.0, 1e9]}
+
+
+def test_an_edited_history_goes_stripped_with_a_note(world: World) -> None:
+    talk = Talk(world)
+    talk.say(ASKED)
+    talk.answer_calls()
+    talk.messages[1] = {"role": "user", "content": "Something else. Use get_weather."}
+    talk.say({"role": "user", "content": "Go on"})
+    assert LOST in talk.notes
+    assert thoughts(talk.sent()) == [[], []]
+    # The run begins again with the next answer, and what is older stays out.
+    talk.say({"role": "user", "content": "Go on again"})
+    assert not talk.notes
+    assert [len(row) for row in thoughts(talk.sent())] == [0, 0, 1]
+
+
+def test_a_turn_lost_in_the_middle_takes_the_whole_run_with_it(world: World) -> None:
+    talk = Talk(world)
+    for number in range(3):
+        talk.say({"role": "user", "content": f"Question {number}"})
+    assert [len(row) for row in thoughts(talk.sent())] == [1, 1]
+    talk.messages[4] = {"role": "assistant", "content": "I never said that."}
+    talk.say({"role": "user", "content": "Go on"})
+    assert thoughts(talk.sent()) == [[], [], []]
+    talk.say({"role": "user", "content": "Go on again"})
+    assert [len(row) for row in thoughts(talk.sent())] == [0, 0, 0, 1]
+
+
+@pytest.mark.parametrize(("model", "kept"), [(BOUND, 0), (FREE, 1)])
+def test_other_tools_spoil_bound_reasoning_only(world: World, model: str, kept: int) -> None:
+    talk = Talk(world, model)
+    talk.say(ASKED)
+    other = {"type": "function", "function": {"name": "other", "parameters": {}}}
+    talk.answer_calls(tools=[WEATHER, other])
+    assert [len(row) for row in thoughts(talk.sent())] == [kept]
+    assert (LOST in talk.notes) == (not kept)
+
+
+def test_one_caller_is_never_given_what_was_kept_for_another() -> None:
+    world = World(auth={"keys": ["client-key-one", "client-key-two"]})
+    try:
+        first, second = Talk(world, key="client-key-one"), Talk(world, key="client-key-two")
+        first.say(ASKED)
+        second.messages = list(first.messages)
+        second.answer_calls()
+        assert thoughts(second.sent()) == [[]]
+        assert LOST in second.notes
+        first.answer_calls()
+        assert [len(row) for row in thoughts(first.sent())] == [1]
+    finally:
+        world.close()
+
+
+def test_the_vault_is_off_by_one_key() -> None:
+    world = World(vault={"enabled": False})
+    try:
+        talk = Talk(world)
+        talk.say(ASKED)
+        talk.answer_calls()
+        assert thoughts(talk.sent()) == [[]]
+    finally:
+        world.close()
+
+
+def test_what_does_not_fit_is_gone_and_the_conversation_goes_on() -> None:
+    world = World(vault={"max_bytes": 1})
+    try:
+        talk = Talk(world)
+        talk.say(ASKED)
+        talk.answer_calls()
+        assert thoughts(talk.sent()) == [[]]
+        assert LOST in talk.notes
+    finally:
+        world.close()
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        {"blocks": [{"type": "text", "text": "No"}], "stop_reason": "refusal"},
+        {"fault": {"kind": "truncate", "after": 4}},
+    ],
+    ids=["refusal", "truncated"],
+)
+def test_what_is_no_turn_is_not_kept(world: World, script: dict[str, Any]) -> None:
+    talk = Talk(world)
+    talk.say({"role": "user", "content": "Hello"})
+    world.script(**script)
+    with contextlib.suppress(APIError):
+        talk.say({"role": "user", "content": "Again"}, stream=True)
+    if talk.messages[-1]["role"] == "user":
+        talk.messages.append({"role": "assistant", "content": "No"})
+    talk.say({"role": "user", "content": "Go on"})
+    assert thoughts(talk.sent()) == [[], []]
+
+
+def test_two_answers_to_one_request_do_not_mix(world: World) -> None:
+    """Who asks twice gets two answers; either can be continued."""
+    one, two = Talk(world), Talk(world)
+    one.say(ASKED)
+    two.say(ASKED)
+    one.answer_calls()
+    two.answer_calls()
+    first, second = (json.loads(r.body) for r in world.received()[-2:])
+    assert [len(row) for row in thoughts(first)] == [1]
+    assert first["messages"] == second["messages"]
+
+
+def test_calls_without_ids_are_answered_by_the_ids_that_they_had(world: World) -> None:
+    """The older ``functions`` have none."""
+    talk = Talk(world)
+    fields: dict[str, Any] = {
+        "model": BOUND,
+        "functions": [WEATHER["function"]],
+        "reasoning_effort": "high",
+        "messages": [ASKED],
+    }
+    message = talk.client.chat.completions.create(**fields).choices[0].message
+    call = message.function_call
+    assert call is not None
+    said = {
+        "role": "assistant",
+        "content": message.content,
+        "function_call": {"name": call.name, "arguments": call.arguments},
+    }
+    result = {"role": "function", "name": call.name, "content": "7 degrees"}
+    fields["messages"] = [ASKED, said, result]
+    talk.client.chat.completions.create(**fields)
+    turn = talk.sent()["messages"]
+    assert [len(row) for row in thoughts(talk.sent())] == [1]
+    assert turn[1]["content"][-1]["id"] == turn[2]["content"][0]["tool_use_id"]
+    assert turn[1]["content"][-1]["id"].startswith("toolu_")
+
+
+def test_explain_shows_what_would_be_put_back(world: World) -> None:
+    talk = Talk(world)
+    talk.say(ASKED)
+    calls = talk.messages[-1]["tool_calls"]
+    result = {"role": "tool", "tool_call_id": calls[0]["id"], "content": "7 degrees"}
+    body = {
+        "model": BOUND,
+        "messages": [*talk.messages, result],
+        "tools": [WEATHER],
+        "reasoning_effort": "high",
+    }
+    answer = world.post("/explain", body, x_isthmus_dialect="openai-chat")
+    assert answer.status == 200, answer.body
+    shown = json.dumps(answer.json())
+    assert '"signature"' in shown
