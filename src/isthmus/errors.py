@@ -30,6 +30,13 @@ KINDS: dict[str, Kind] = {
         "INVALID_ARGUMENT",
         "context_length_exceeded",
     ),
+    "reasoning_refused": Kind(
+        400,
+        "invalid_request_error",
+        "invalid_request_error",
+        "INVALID_ARGUMENT",
+        "invalid_encrypted_content",
+    ),
     "authentication": Kind(
         401, "authentication_error", "invalid_request_error", "UNAUTHENTICATED", "invalid_api_key"
     ),
@@ -161,7 +168,14 @@ _KINDS = {
     "timeout_error": "timeout",
     "overloaded_error": "overloaded",
 }
-_OVERFLOW = ("prompt is too long", "exceed context limit")
+_TEXTS = {
+    "context_overflow": ("prompt is too long", "exceed context limit"),
+    "reasoning_refused": (
+        *("`signature` in `thinking` block", "`data` in `redacted_thinking` block"),
+        "blocks in the latest assistant message cannot be modified",
+    ),
+}
+"""Requests that are invalid in a way of their own, told by the provider's words."""
 
 
 def provider_error(value: Any) -> GatewayError:
@@ -170,6 +184,7 @@ def provider_error(value: Any) -> GatewayError:
     error = cast("dict[str, Any]", error) if isinstance(error, dict) else {}
     message = str(error.get("message") or "the provider reported an error without a message")
     kind = _KINDS.get(str(error.get("type")), "internal")
-    if kind == "invalid_request" and any(text in message for text in _OVERFLOW):
-        kind = "context_overflow"
+    if kind == "invalid_request":
+        found = (row for row, texts in _TEXTS.items() if any(text in message for text in texts))
+        kind = next(found, kind)
     return GatewayError(kind, message, source="upstream")

@@ -20,11 +20,12 @@ from isthmus.event import Event, stream_error
 from isthmus.explain import document
 from isthmus.frontends import Model
 from isthmus.pipeline import Answer, Call, Step, compose
-from isthmus.plan import Plan, plan, target_of
+from isthmus.plan import Plan, is_strict, plan, target_of
 from isthmus.profile_settings import profiles_of
 from isthmus.request import Body, HttpRequest, Request, Target
 from isthmus.simulator import Options, Simulator
 from isthmus.steps.key import choose_key
+from isthmus.steps.refused import refused_reasoning
 from isthmus.steps.vault import vault
 from isthmus.storage.memory import MemoryStore
 from isthmus.upstream import Deadlines, Origin, Response, Upstream
@@ -40,6 +41,8 @@ SECRET_LENGTH = 8
 """Shorter keys are placeholders, which may stand in any text."""
 HOP = "x-isthmus-hop"
 """Header with the id of the gateway that sent a request, so that one that comes back is noticed."""
+REFUSED_BYTES = 4 * 1024 * 1024
+"""Room for the digests of reasoning that providers have refused."""
 SIMULATOR_KEY = "simulated"
 
 
@@ -72,7 +75,11 @@ class Gateway:
     def _remembering(self) -> list[Step]:
         """The steps over what is kept between exchanges."""
         kept = self.config.vault
-        return [vault(MemoryStore(kept.max_bytes, kept.max_age, monotonic))] if kept.enabled else []
+        refused = MemoryStore(REFUSED_BYTES, kept.max_age, monotonic)
+        steps = [refused_reasoning(refused, lambda asked: is_strict(asked, self.config.strict))]
+        if kept.enabled:
+            steps.insert(0, vault(MemoryStore(kept.max_bytes, kept.max_age, monotonic)))
+        return steps
 
     async def start(self) -> None:
         """Open what the backends need. Raises OSError when a simulator cannot be bound."""
