@@ -49,12 +49,14 @@ LATE_IMPORTS: dict[tuple[str, str], str] = {
     ("cli", "isthmus.request"): "only `explain` pays for the codecs",
     ("cli", "isthmus.server"): "only `serve` pays for what serves",
     ("cli", "isthmus.simulator"): "only `simulate` pays for the simulator",
+    ("edge.connection", "resource"): "there is none for Windows",
     ("server", "uvloop"): "there is none for Windows",
 }
 
 # The three places of `except Exception`: the server's edge, a background task, an observing step.
 # Module: why. A handler that ends by raising again swallows nothing and does not count.
 BROAD_EXCEPTS: dict[str, str] = {
+    "edge.cycle": "an application's fault ends one response, never the connection's other duties",
     "exchange": "the edge, where what nobody foresaw becomes a logged 500 in the client's dialect; and "
     "observers, which cannot spoil the answer that they look at",
 }

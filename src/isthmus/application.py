@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import zlib
 from collections.abc import Sequence
 
 from isthmus import explain
 from isthmus.auth import Door
 from isthmus.dialects import FRONTENDS
+from isthmus.edge import reply
+from isthmus.edge.head import FIELD_LIMIT, HEAD_LIMIT, Refused
 from isthmus.errors import GatewayError
 from isthmus.exchange import ClientGone, Exchange, Receive, Scope, Send
 from isthmus.frontends import Frontend, Match, Route, anthropic, matched
@@ -26,9 +29,6 @@ MAIN: RouteTable = sorted(
 DEDICATED: RouteTable = [(FRONTENDS["anthropic"], route) for route in anthropic.BARE]
 """The routes of the port that speaks Anthropic's dialect only."""
 
-FIELD_LIMIT = 100
-HEAD_LIMIT = 32 * 1024
-"""How many header fields a request may have, and how many bytes of them."""
 BODY_SECONDS = 120.0
 """How long a request body may take in all."""
 FALLBACK = "openai-chat"
@@ -117,6 +117,21 @@ class Application:
             if len(spoken) == 1 or any(_bears(http, sign) for sign in frontend.SIGNS):
                 return frontend
         return FRONTENDS[FALLBACK]
+
+    def answer(self, refused: Refused) -> bytes:
+        """The whole response to what could not be read as a request, in the dialect of its path."""
+        frontend = self._dialect(HttpRequest("GET", refused.path))
+        error = GatewayError(refused.kind, refused.message)
+        request_id = f"req_{secrets.token_hex(12)}"
+        body = frontend.encode_error(error, request_id)
+        fields = [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            (b"request-id", request_id.encode()),
+            *([(b"retry-after", b"1")] if refused.kind == "unavailable" else []),
+        ]
+        status = error.status_for(frontend.DIALECT)
+        return reply.head(status, fields, chunked=False, close=True) + body
 
     async def body(self, http: HttpRequest, receive: Receive) -> bytes:
         """Read the request body and undo its encoding.

@@ -61,6 +61,7 @@ KINDS: dict[str, Kind] = {
     ),
     "conflict": Kind(409, "conflict_error", "conflict_error", "ABORTED"),
     "too_large": Kind(413, "request_too_large", "invalid_request_error", "INVALID_ARGUMENT"),
+    "uri_too_long": Kind(414, "invalid_request_error", "invalid_request_error", "INVALID_ARGUMENT"),
     "too_large_head": Kind(
         431, "invalid_request_error", "invalid_request_error", "INVALID_ARGUMENT"
     ),

@@ -13,6 +13,7 @@ from typing import Any, Protocol, cast
 import structlog
 
 from isthmus import errors, explain, wire
+from isthmus.edge.cycle import GONE
 from isthmus.errors import GatewayError
 from isthmus.event import Event, stream_error
 from isthmus.frontends import Encoder, Frontend, Match
@@ -56,6 +57,7 @@ class Exchange:
 
     def __init__(self, host: Host, scope: Scope, receive: Receive, send: Send) -> None:
         self._host = host
+        self._scope = scope
         self._receive = receive
         self._send = send
         self._id = secrets.token_hex(12)
@@ -112,24 +114,18 @@ class Exchange:
         """Have the request answered, and give it up at the moment its client leaves."""
         task = asyncio.current_task()
         assert task is not None
-        left = asyncio.create_task(self._wait_until_gone(task))
-        try:
-            async with asyncio.timeout(self._host.gateway.config.timeouts.stream_total):
-                await self._relay(request, await self._host.gateway.answer(request))
-        except TimeoutError:
-            raise GatewayError("timeout", "the exchange took too long") from None
-        except asyncio.CancelledError:
-            if left.done() and not left.cancelled():
-                task.uncancel()
-                raise ClientGone from None
-            raise
-        finally:
-            left.cancel()
-
-    async def _wait_until_gone(self, task: asyncio.Task[Any]) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        task.cancel()
+        gateway = self._host.gateway
+        with _leaving(self._scope, self._receive, task) as gone:
+            try:
+                async with asyncio.timeout(gateway.config.timeouts.stream_total):
+                    await self._relay(request, await gateway.answer(request))
+            except TimeoutError:
+                raise GatewayError("timeout", "the exchange took too long") from None
+            except asyncio.CancelledError:
+                if gone():
+                    task.uncancel()
+                    raise ClientGone from None
+                raise
 
     async def _relay(self, request: Request, answer: Answer) -> None:
         try:
@@ -248,6 +244,42 @@ class Exchange:
 
     async def _more(self, data: bytes) -> None:
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+
+@contextlib.contextmanager
+def _leaving(
+    scope: Scope, receive: Receive, task: asyncio.Task[Any]
+) -> Iterator[Callable[[], bool]]:
+    """Cancel the task when its client leaves; what is given tells whether that is why.
+
+    Our own edge calls back; any other host tells only who keeps asking, which takes a task.
+    """
+    left: list[None] = []
+
+    def leave() -> None:
+        if not left:
+            left.append(None)
+            task.cancel()
+
+    subscribe = scope.get("extensions", {}).get(GONE)
+    if subscribe is not None:
+        subscribe(leave)
+        try:
+            yield lambda: bool(left)
+        finally:
+            left.append(None)
+        return
+    watch = asyncio.create_task(_wait_until_gone(receive, leave))
+    try:
+        yield lambda: bool(left)
+    finally:
+        watch.cancel()
+
+
+async def _wait_until_gone(receive: Receive, leave: Callable[[], None]) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    leave()
 
 
 def _http_request(scope: Scope) -> HttpRequest:

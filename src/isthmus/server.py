@@ -5,29 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import re
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 
 import structlog
-import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from isthmus.application import DEDICATED, MAIN, Application
 from isthmus.config import Config
+from isthmus.edge.listener import BACKLOG, Edge, Limits, Port
 from isthmus.gateway import Gateway
 
 DRAIN_SECONDS = 30
 """How long running exchanges may go on after a signal; a second signal ends them at once."""
-KEEP_ALIVE_SECONDS = 75
-BACKLOG = 2048
-FAREWELL_SECONDS = 2.0
-"""How long exchanges that are ended early may take to tell their clients so."""
-_UPGRADE = re.compile(rb"\r\nupgrade(?=:)", re.IGNORECASE)
-_HIDDEN_NAME = b"x-isthmus-upgrade"
-_HIDDEN = b"\r\n" + _HIDDEN_NAME
 
 Ready = Callable[[Mapping[str, int]], None]
 
@@ -71,51 +62,38 @@ def log_to_stderr() -> None:
 async def serve(config: Config, ready: Ready) -> None:
     """The same in a running loop; ends when it is cancelled or signalled."""
     gateway = Gateway(config)
-    ports = {"main": config.port}
+    ports = {"main": (config.port, MAIN)}
     if config.anthropic_port is not None:
-        ports["anthropic"] = config.anthropic_port
+        ports["anthropic"] = (config.anthropic_port, DEDICATED)
     with contextlib.ExitStack() as stack:
         sockets = {
-            name: stack.enter_context(bound(config.host, port)) for name, port in ports.items()
+            name: stack.enter_context(bound(config.host, port)) for name, (port, _) in ports.items()
         }
         await gateway.start()
+        edge = Edge(Limits())
         try:
-            servers = {name: _Server(gateway, name) for name in ports}
-            with _signals(list(servers.values())):
-                tasks = [
-                    asyncio.create_task(server.serve(sockets=[sockets[name]]))
-                    for name, server in servers.items()
-                ]
-                for server in servers.values():
-                    await server.accepting.wait()
-                ready({name: listener.getsockname()[1] for name, listener in sockets.items()})
-                await _all_ended(tasks, list(servers.values()))
+            numbers = {name: listener.getsockname()[1] for name, listener in sockets.items()}
+            for name, (_, routes) in ports.items():
+                application = Application(gateway, routes)
+                await edge.listen(sockets[name], Port(application, application.answer))
+            with _signals(edge) as (stop, hurry):
+                ready(numbers)
+                await stop.wait()
+                edge.stop()
+                await _drained(edge, hurry)
         finally:
+            await edge.close()
             await gateway.stop()
 
 
-async def _all_ended(tasks: Sequence[asyncio.Task[None]], servers: Sequence[_Server]) -> None:
-    """Wait for the servers; where we are cancelled they close at once, and we wait for that."""
+async def _drained(edge: Edge, hurry: asyncio.Event) -> None:
+    """Wait until all exchanges have ended, but for DRAIN_SECONDS at most, or until we must hurry."""
+    waits = [asyncio.ensure_future(edge.drained()), asyncio.ensure_future(hurry.wait())]
     try:
-        await asyncio.wait(tasks)
-    except asyncio.CancelledError:
-        for server in servers:
-            server.end_now()
-        await asyncio.wait(tasks)
-        await _said_farewell(servers)
-        raise
-    await _said_farewell(servers)
-    for task in tasks:
-        task.result()
-
-
-async def _said_farewell(servers: Sequence[_Server]) -> None:
-    """End the exchanges that still run, each with an error in its client's dialect."""
-    running = [task for server in servers for task in server.server_state.tasks]
-    for task in running:
-        task.cancel()
-    if running:
-        await asyncio.wait(running, timeout=FAREWELL_SECONDS)
+        await asyncio.wait(waits, timeout=DRAIN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
 
 
 def bound(host: str, port: int) -> socket.socket:
@@ -135,87 +113,22 @@ def bound(host: str, port: int) -> socket.socket:
     return listener
 
 
-class _Protocol(HttpToolsProtocol):
-    """uvicorn's protocol, which does not lose the body of a request that offers an upgrade.
-
-    The parser ends at an ``Upgrade`` header (RFC 9110, section 7.8, lets a server ignore it; Java's
-    client sends one by default), so the parser sees it under another name.
-    """
-
-    _in_body = False
-
-    def data_received(self, data: bytes) -> None:
-        if not self._in_body:
-            head, end, rest = data.partition(b"\r\n\r\n")
-            data = _UPGRADE.sub(_HIDDEN, head) + end + rest
-        super().data_received(data)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        super().on_header(b"upgrade" if name.lower() == _HIDDEN_NAME else name, value)
-
-    def on_headers_complete(self) -> None:
-        self._in_body = True
-        super().on_headers_complete()
-
-    def on_message_complete(self) -> None:
-        self._in_body = False
-        super().on_message_complete()
-
-
-class _Server(uvicorn.Server):
-    """One port's server. It leaves the signals to us: there may be two of them."""
-
-    def __init__(self, gateway: Gateway, port: str) -> None:
-        application = Application(gateway, DEDICATED if port == "anthropic" else MAIN)
-        super().__init__(
-            uvicorn.Config(
-                application,
-                http=_Protocol,
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                backlog=BACKLOG,
-                timeout_keep_alive=KEEP_ALIVE_SECONDS,
-                timeout_graceful_shutdown=DRAIN_SECONDS,
-            )
-        )
-        self.accepting = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.accepting.set()
-
-    def end_now(self) -> None:
-        """Stop without waiting: each running exchange tells its client, and its connection ends."""
-        self.should_exit = self.force_exit = True
-        for task in self.server_state.tasks:
-            task.cancel()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 @contextlib.contextmanager
-def _signals(servers: Sequence[_Server]) -> Iterator[None]:
+def _signals(edge: Edge) -> Iterator[tuple[asyncio.Event, asyncio.Event]]:
     """The first SIGINT or SIGTERM lets running exchanges finish, a second one ends them."""
-    loop = asyncio.get_running_loop()
+    loop = edge.loop
+    stop, hurry = asyncio.Event(), asyncio.Event()
 
-    def stop() -> None:
-        for server in servers:
-            if server.should_exit:
-                server.end_now()
-            server.should_exit = True
+    def signalled() -> None:
+        (hurry if stop.is_set() else stop).set()
 
     # Another thread than the main one, as in tests, may not handle signals.
     refusals = (NotImplementedError, ValueError, RuntimeError)
     for number in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(*refusals):
-            loop.add_signal_handler(number, stop)
+            loop.add_signal_handler(number, signalled)
     try:
-        yield
+        yield stop, hurry
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             with contextlib.suppress(*refusals):

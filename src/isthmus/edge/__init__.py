@@ -1,0 +1,1 @@
+"""The server's edge: HTTP/1.1 on sockets for an ASGI application, with limits and deadlines."""
