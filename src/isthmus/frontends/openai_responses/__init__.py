@@ -10,12 +10,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from isthmus.errors import GatewayError, refuse
+from isthmus.errors import refuse
 from isthmus.frontends import Match, Route
 from isthmus.frontends import schema as schemas
 from isthmus.frontends.openai_chat.answer import encode_error, encode_model, encode_models
 from isthmus.frontends.openai_chat.tools import UNKNOWN, note_others, optional, required_text
 from isthmus.frontends.openai_responses.items import Conversation
+from isthmus.frontends.openai_responses.stored import (
+    ENCRYPTED,
+    Known,
+    continued,
+    not_there,
+    own_items,
+)
 from isthmus.frontends.openai_responses.stream import encode_count, encode_message, encoder
 from isthmus.frontends.openai_responses.tools import Tools, tool_choice
 from isthmus.frontends.parameters import Check, body_of, count, mapping, number
@@ -50,7 +57,8 @@ NAMES = {
     "thinking": "reasoning",
 }
 
-ENCRYPTED = "reasoning.encrypted_content"
+NOTHING = Known()
+"""What is known where no responses are kept."""
 
 
 @dataclass(slots=True)
@@ -59,21 +67,24 @@ class _Draft:
 
     hub: dict[str, Any]
     memory: dict[str, Any]
+    known: Known = NOTHING
     notes: Notes = field(default_factory=Notes)
     path: str = ""
 
 
-def decode(http: HttpRequest, match: Match) -> Request:
+def decode(http: HttpRequest, match: Match, known: Known = NOTHING) -> Request:
     """Read a request for a response, or for the count of its tokens, as a Messages one.
 
     ``memory`` keeps for the answer: ``created`` (seconds since 1970), ``encrypted`` (whether
-    reasoning is to be sent with its content), ``echo`` (what a response repeats of its request) and
-    ``tools`` (kind, name and namespace of the tools by their legal names).
+    reasoning is to be sent with its content), ``echo`` (what a response repeats of its request),
+    ``tools`` (kind, name and namespace of the tools by their legal names) and, of a response that is
+    to be stored, ``stored`` (the items of its input). The items of earlier responses are named in
+    notes and errors by their places in the conversation, as ``previous_response_id.N``.
     Raises GatewayError (400) that names the member at fault, for wrong types at any level and for
-    content that a Messages request cannot hold.
+    content that a Messages request cannot hold; Missing where it needs to know more.
     """
-    draft = _Draft(hub={}, memory={"created": http.arrived})
-    body = body_of(http.body, draft.notes)
+    draft = _Draft(hub={}, memory={"created": http.arrived}, known=known)
+    body, earlier = continued(body_of(http.body, draft.notes), known)
     model = cast("str", expect(body.get("model"), str, "model", "a string"))
     if not model:
         raise refuse("model", "must not be empty")
@@ -82,10 +93,13 @@ def decode(http: HttpRequest, match: Match) -> Request:
         if body.get(name) is not None:
             draft.path = name
             read(draft, body[name])
-    _conversation(draft, body)
+    _conversation(draft, body, earlier)
     _note_dropped(draft, body)
-    draft.memory["echo"] = {name: body[name] for name in _ECHOED if body.get(name) is not None}
     counting = match.route.operation == "count_tokens"
+    draft.memory["echo"] = {name: body[name] for name in _ECHOED if body.get(name) is not None}
+    if known.keeps and not counting and body.get("store") is not False:
+        draft.memory["stored"] = own_items(body["input"])
+        draft.memory["echo"]["store"] = True
     streamed = draft.memory.pop("stream", False)
     return Request(
         dialect=DIALECT,
@@ -239,8 +253,8 @@ def _truncation(draft: _Draft, value: Any) -> None:
 
 
 def _store(draft: _Draft, value: Any) -> None:
-    if expect(value, bool, draft.path, "a boolean"):
-        draft.notes.dropped(draft.path, "nothing is stored")
+    if expect(value, bool, draft.path, "a boolean") and not draft.known.keeps:
+        draft.notes.dropped(draft.path, "nothing is stored here")
 
 
 def _background(draft: _Draft, value: Any) -> None:
@@ -249,9 +263,9 @@ def _background(draft: _Draft, value: Any) -> None:
 
 
 def _previous(draft: _Draft, value: Any) -> None:
-    known = expect(value, str, draft.path, "a string")
-    text = f"{draft.path}: there is no response {known[:80]!r}: send the conversation as input"
-    raise GatewayError("previous_response_not_found", text, param=draft.path)
+    previous = expect(value, str, draft.path, "a string")
+    if not draft.known.chain:
+        raise not_there(previous)
 
 
 def _refused(reason: str) -> Callable[[_Draft, Any], None]:
@@ -303,8 +317,8 @@ _CONVERSATION = ("model", "input", "instructions", "tools", "tool_choice", "para
 
 _ECHOED = (
     *("instructions", "max_output_tokens", "metadata", "parallel_tool_calls", "prompt_cache_key"),
-    *("reasoning", "safety_identifier", "temperature", "text", "tool_choice", "tools", "top_p"),
-    *("truncation", "user"),
+    *("previous_response_id", "reasoning", "safety_identifier", "temperature", "text"),
+    *("tool_choice", "tools", "top_p", "truncation", "user"),
 )
 """What a response repeats of its request."""
 
@@ -321,7 +335,7 @@ def _note_dropped(draft: _Draft, body: dict[str, Any]) -> None:
 # --- the conversation and its tools -------------------------------------------------------------
 
 
-def _conversation(draft: _Draft, body: dict[str, Any]) -> None:
+def _conversation(draft: _Draft, body: dict[str, Any], earlier: list[dict[str, Any]]) -> None:
     """Put tools, tool choice, system and messages into the draft."""
     tools = Tools(draft.notes)
     if body.get("tools") is not None:
@@ -329,7 +343,7 @@ def _conversation(draft: _Draft, body: dict[str, Any]) -> None:
     conversation = Conversation(tools, draft.notes)
     if body.get("instructions") is not None:
         conversation.instruct(body["instructions"], "instructions")
-    turns = conversation.read(body.get("input"), "input")
+    turns = conversation.read(body.get("input"), "input", earlier)
     choice = _choice(draft, body, tools)
     if tools.blocks:
         draft.hub["tools"] = tools.blocks

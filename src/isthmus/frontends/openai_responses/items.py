@@ -5,7 +5,7 @@ Source: OpenAI's API reference (input items of a response); what its Codex reall
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from isthmus import wire
@@ -13,6 +13,7 @@ from isthmus.errors import refuse
 from isthmus.frontends.gemini.signatures import unpacked
 from isthmus.frontends.openai_chat.tools import Calls, note_others, optional, required_text
 from isthmus.frontends.openai_responses import content, freeform
+from isthmus.frontends.openai_responses.stored import PREVIOUS, is_reference
 from isthmus.frontends.openai_responses.tools import Own, Tools
 from isthmus.messages import Block, Turn
 from isthmus.request import Notes, expect
@@ -58,8 +59,13 @@ class Conversation:
         text = cast("str", expect(value, str, path, "a string"))
         self.system += self._said([{"type": "text", "text": text}], path)
 
-    def read(self, value: Any, path: str) -> list[Turn]:
-        """The turns of ``input``. Raises GatewayError (400) that names the path at fault."""
+    def read(self, value: Any, path: str, earlier: Sequence[Fields] = ()) -> list[Turn]:
+        """The turns of ``input``, after those of ``earlier`` items that were stored.
+
+        Raises GatewayError (400) that names the path at fault.
+        """
+        for index, item in enumerate(earlier):
+            self._item(item, f"{PREVIOUS}.{index}")
         if isinstance(value, str):
             self._say("user", [{"type": "text", "text": value}], path)
         else:
@@ -76,7 +82,7 @@ class Conversation:
         item = cast("Fields", expect(value, dict, path, "an item"))
         kind = optional(item, "type", str, path, "a string")
         if kind is None:
-            kind = "message" if "role" in item or "id" not in item else "item_reference"
+            kind = "item_reference" if is_reference(item) else "message"
         if kind in _LEFT_OUT:
             self._notes.dropped(path, _LEFT_OUT[kind])
             return
