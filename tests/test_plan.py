@@ -33,7 +33,7 @@ LOSSY: dict[str, dict[str, Any]] = {
     "openai-responses": {
         "model": "claude-opus-5-5",
         "input": "Hello",
-        "store": True,
+        "truncation": "auto",
         "tools": [{"type": "web_search"}, {"type": "function", **TOOL["function"]}],
         "tool_choice": "required",
     },
@@ -57,7 +57,7 @@ NOTED = {
         "tool_choice changed: claude-opus-5-5 cannot be forced to use a tool: auto",
     ],
     "openai-responses": [
-        "store dropped: nothing is stored",
+        "truncation dropped: nothing is left out of a conversation here",
         "tools.0 dropped: web search is not offered in this release",
         "tool_choice changed: claude-opus-5-5 cannot be forced to use a tool: auto",
     ],

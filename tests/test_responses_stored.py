@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +20,8 @@ from isthmus.frontends.openai_responses.stored import Known, Missing, Record
 from isthmus.messages import collect
 from isthmus.request import HttpRequest, Request
 
-from .strategies import Stream, streams
+from .strategies import WRONG as ODD
+from .strategies import Stream, places, streams
 
 KEEPS = Known(keeps=True)
 ITEM: TypeAdapter[Any] = TypeAdapter(ResponseItem)
@@ -101,6 +103,41 @@ def test_whatever_was_answered_can_be_gone_on_from(stream: Stream, text: str) ->
     assert bodies[0] == bodies[1]
 
 
+CASES = Path(__file__).parent / "wire" / "openai_responses"
+BODIES = [
+    case["request"]
+    for path in sorted(CASES.glob("request_*.json"))
+    for case in json.loads(path.read_text()).values()
+    if case["request"].get("store") is not False
+]
+
+
+@given(data=st.data())
+def test_whatever_was_read_can_be_kept_and_listed(data: st.DataObject) -> None:
+    """The golden requests, with a wrong type anywhere."""
+    body = json.loads(json.dumps(data.draw(st.sampled_from(BODIES))))
+    path = data.draw(st.sampled_from([path for path in places(body) if path]))
+    inside = body
+    for key in path[:-1]:
+        inside = inside[key]
+    inside[path[-1]] = data.draw(ODD)
+    tools = body.get("tools")
+    try:
+        found = record(KEEPS, 1, **body)
+    except (GatewayError, KeyError) as error:  # KeyError: store became false
+        assert isinstance(error, GatewayError) or body["store"] is False
+        return
+    assert Record.decode(found.encode()) == found
+    items = listed([found], "order=asc&limit=100")["data"]
+    assert len({item["id"] for item in items}) == len(items)
+    fields: Any = {"tools": tools, "instructions": body.get("instructions")}
+    known = Known(keeps=True, chain=[found])
+    short = decoded(known, input="Next.", previous_response_id="resp_01", **fields)
+    tail = {"role": "user", "content": "Next."}
+    long = decoded(KEEPS, input=[*found.items, tail], **fields)
+    assert short.body.wire() == long.body.wire()
+
+
 def test_instructions_and_tools_are_not_carried_over() -> None:
     first = record(KEEPS, 1, input="One?", tools=[TOOL], instructions="Be brief.")
     known = Known(keeps=True, chain=[first])
@@ -163,6 +200,13 @@ def test_refusals(body: Any, param: str) -> None:
     with pytest.raises(GatewayError) as caught:
         decoded(Known(keeps=True), **body)
     assert (caught.value.row.status, caught.value.param) == (400, param)
+
+
+def test_a_conversation_cannot_be_named_too() -> None:
+    known = Known(keeps=True, chain=chain())
+    with pytest.raises(GatewayError) as caught:
+        decoded(known, previous_response_id="resp_03", conversation="conv_1")
+    assert (caught.value.row.status, caught.value.param) == (400, "conversation")
 
 
 def test_what_is_not_stored() -> None:
@@ -228,10 +272,12 @@ def test_pages_join_to_the_list(order: str, limit: int) -> None:
     first = record(KEEPS, 1, input=[{"id": "m", "role": "user", "content": "a"}] * 2)
     twin = {"id": "msg_01_1", "role": "assistant", "content": "b"}
     known = Known(keeps=True, chain=[first])
-    said = [{"role": "user", "content": "c"}, twin, {"role": "user", "content": "d", "id": None}]
+    odd = [{"role": "user", "content": "d", "id": name} for name in (None, "", [1])]
+    said = [{"role": "user", "content": "c"}, twin, *odd]
     records = [first, record(known, 2, input=said, previous_response_id="resp_01")]
     whole = listed(records, f"order={order}&limit=100")["data"]
-    assert len({item["id"] for item in whole}) == len(whole) == 7
+    assert len({item["id"] for item in whole}) == len(whole) == 9
+    assert stored.named(records, ["", "[1]", "msg_02_in4"]).keys() == {"msg_02_in4"}
     found: list[Any] = []
     after, more = "", True
     while more:

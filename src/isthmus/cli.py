@@ -148,19 +148,24 @@ def explain(
     config = _resolved(_merged(context, given), environ).config
     body = _input(file)
     from isthmus.errors import GatewayError
-    from isthmus.explain import decoded
+    from isthmus.explain import explained, frontend
     from isthmus.gateway import Gateway
     from isthmus.request import HttpRequest
+
+    async def explanation() -> bytes | None:
+        gateway = Gateway(config)
+        asking = HttpRequest("POST", "", query, (), body)
+        request = await gateway.decoded(frontend(asking), *explained(asking), caller="")
+        return (await gateway.explain(request)).whole
 
     asked = {"dialect": dialect, "operation": operation, "model": model}
     query = urlencode({name: value for name, value in asked.items() if value is not None})
     try:
-        request = decoded(HttpRequest("POST", "", query, (), body))
-        answer = asyncio.run(Gateway(config).explain(request))
+        whole = asyncio.run(explanation())
     except GatewayError as error:
         print(error.message, file=sys.stderr)
         raise typer.Exit(MISTAKE) from None
-    typer.echo(answer.whole, nl=False)  # as bytes: the body's own
+    typer.echo(whole, nl=False)  # as bytes: the body's own
 
 
 @app.command()

@@ -21,6 +21,7 @@ from isthmus.gateway import HOP, Gateway
 from isthmus.messages import Message, Reader
 from isthmus.pipeline import Answer
 from isthmus.request import Headers, HttpRequest, Request
+from isthmus.responses import SERVED
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -99,16 +100,19 @@ class Exchange:
         elif operation == "model":
             model = await gateway.catalog.model(match.parts["model"])
             await self._whole(200, (), self._frontend.encode_model(model))
+        elif operation in SERVED:
+            await self._whole(200, (), await gateway.responses.serve(self._http, match, caller))
         else:
             body = await self._host.body(self._http, self._receive)
             http = replace(self._http, body=body, arrived=int(time.time()))
             if operation == "explain":
-                request = replace(explain.decoded(http), caller=caller)
+                http, match = explain.explained(http)
+            request = await gateway.decoded(self._frontend, http, match, caller)
+            if operation == "explain":
                 answer = await gateway.explain(request)
                 await self._whole(answer.status, self._headers(answer), answer.whole or b"")
             else:
-                request = self._frontend.decode(http, match)
-                await self._answered(replace(request, caller=caller))
+                await self._answered(request)
 
     async def _answered(self, request: Request) -> None:
         """Have the request answered, and give it up at the moment its client leaves."""

@@ -14,7 +14,7 @@ from isthmus.dialects import FRONTENDS
 from isthmus.errors import refuse
 from isthmus.frontends import Frontend, Match, Route
 from isthmus.plan import Plan
-from isthmus.request import HttpRequest, Request
+from isthmus.request import HttpRequest
 
 ROUTE = Route("POST", "/explain", "explain")
 DIALECT = "x-isthmus-dialect"
@@ -37,11 +37,11 @@ def frontend(http: HttpRequest) -> Frontend:
     return found
 
 
-def decoded(http: HttpRequest) -> Request:
-    """The request that this one asks about, as its own route would have decoded it.
+def explained(http: HttpRequest) -> tuple[HttpRequest, Match]:
+    """The request that this one asks about, as it would have come, and its route.
 
     The query's ``operation`` is ``messages`` or ``count_tokens``, its ``model`` the one that a dialect
-    names in the path. Raises GatewayError (400) for these and for whatever the frontend refuses.
+    names in the path. Raises GatewayError (400) for these.
     """
     dialect = frontend(http)
     asked = {name: values[-1] for name, values in parse_qs(http.query).items()}
@@ -57,7 +57,7 @@ def decoded(http: HttpRequest) -> Request:
         path = path.replace(f"{{{name}}}", quote(value, safe=""))
     pairs = [pair for pair in http.query.split("&") if pair.partition("=")[0] not in _OWN]
     own = replace(http, method=routes[0].method, path=path, query="&".join(pairs))
-    return dialect.decode(own, Match(routes[0], parts))
+    return own, Match(routes[0], parts)
 
 
 def _parts(route: Route, model: str | None) -> dict[str, str]:

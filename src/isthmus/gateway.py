@@ -18,11 +18,12 @@ from isthmus.dialects import BACKENDS
 from isthmus.errors import GatewayError
 from isthmus.event import Event, stream_error
 from isthmus.explain import document
-from isthmus.frontends import Model
+from isthmus.frontends import Frontend, Match, Model, openai_responses
 from isthmus.pipeline import Answer, Call, Step, compose
 from isthmus.plan import Plan, is_strict, plan, target_of
 from isthmus.profile_settings import profiles_of
 from isthmus.request import Body, HttpRequest, Request, Target
+from isthmus.responses import Responses
 from isthmus.simulator import Options, Simulator
 from isthmus.steps.key import choose_key
 from isthmus.steps.refused import refused_reasoning
@@ -65,6 +66,9 @@ class Gateway:
         self._accounts: dict[str, Account] = {}
         self._simulators: list[Simulator] = []
         keys = {name: row.keys or (SIMULATOR_KEY,) for name, row in config.backends.items()}
+        kept = config.responses
+        store = MemoryStore(kept.max_bytes, kept.max_age, monotonic) if kept.store else None
+        self.responses = Responses(store)
         steps = [*self._remembering(), choose_key(keys)]
         self._call: Call = compose(steps, self._attempt)
         self._explained: Call = compose(steps, self._explanation)
@@ -79,7 +83,7 @@ class Gateway:
         steps = [refused_reasoning(refused, lambda asked: is_strict(asked, self.config.strict))]
         if kept.enabled:
             steps.insert(0, vault(MemoryStore(kept.max_bytes, kept.max_age, monotonic)))
-        return steps
+        return [self.responses.step, *steps]
 
     async def start(self) -> None:
         """Open what the backends need. Raises OSError when a simulator cannot be bound."""
@@ -98,6 +102,14 @@ class Gateway:
         self._upstream.close()
         for simulator in self._simulators:
             await simulator.stop()
+
+    async def decoded(
+        self, frontend: Frontend, http: HttpRequest, match: Match, caller: str
+    ) -> Request:
+        """A client's request in the hub's terms. Raises GatewayError (400) where it has none."""
+        if frontend.DIALECT == openai_responses.DIALECT:
+            return await self.responses.decoded(http, match, caller)
+        return replace(frontend.decode(http, match), caller=caller)
 
     async def answer(self, request: Request) -> Answer:
         """Have a request answered. Raises GatewayError with the reason where that fails.

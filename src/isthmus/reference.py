@@ -24,6 +24,7 @@ from isthmus.settings import (
     BackendConfig,
     Config,
     Limits,
+    ResponsesConfig,
     Timeouts,
     VaultConfig,
 )
@@ -37,6 +38,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("limits.", Limits),
     ("timeouts.", Timeouts),
     ("vault.", VaultConfig),
+    ("responses.", ResponsesConfig),
 )
 
 

@@ -155,6 +155,25 @@ class VaultConfig(Section):
     )
 
 
+class ResponsesConfig(Section):
+    """What is kept of responses for clients of OpenAI's Responses API."""
+
+    store: Switch = Field(
+        True,
+        title="true or false",
+        description="Whether responses are kept, unless a client's own `store` is false; "
+        "`previous_response_id` needs it.",
+    )
+    max_bytes: StoreBytes = Field(
+        67_108_864,
+        title="bytes",
+        description="How much is kept at most; what was used longest ago goes first.",
+    )
+    max_age: Seconds = Field(
+        86_400.0, title="seconds", description="How long a response is kept after its last use."
+    )
+
+
 class Timeouts(Section):
     """Durations in seconds."""
 
@@ -235,6 +254,7 @@ class Config(Section):
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
     vault: VaultConfig = VaultConfig()
+    responses: ResponsesConfig = ResponsesConfig()
 
     @model_validator(mode="before")
     @classmethod
@@ -251,14 +271,22 @@ class Config(Section):
         return filled
 
 
+_SECTIONS: Mapping[str, type[BaseModel]] = {
+    "auth": AuthConfig,
+    "limits": Limits,
+    "timeouts": Timeouts,
+    "vault": VaultConfig,
+    "responses": ResponsesConfig,
+}
+
+
 def section_at(path: KeyPath) -> type[BaseModel]:
     """The section whose keys stand under a path."""
     if path[:1] == ("backends",):
         return BackendConfig
     if path[:1] == ("profiles",):
         return PriceConfig if path[2:] == ("prices",) else ProfileConfig
-    known = {"auth": AuthConfig, "limits": Limits, "timeouts": Timeouts, "vault": VaultConfig}
-    return known.get(str(path[0]), Config) if path else Config
+    return _SECTIONS.get(str(path[0]), Config) if path else Config
 
 
 def leaves(section: BaseModel, prefix: KeyPath = ()) -> Iterator[tuple[KeyPath, object]]:

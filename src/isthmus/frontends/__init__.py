@@ -18,7 +18,9 @@ from isthmus.event import Event
 from isthmus.messages import Message
 from isthmus.request import HttpRequest, Request
 
-Served = Literal["messages", "count_tokens", "models", "model", "explain"]
+Stored = Literal["response", "delete_response", "input_items", "cancel_response"]
+"""What can be asked of a response that was stored."""
+Served = Literal["messages", "count_tokens", "models", "model", "explain"] | Stored
 
 Model = dict[str, Any]
 """A model as Anthropic's ``/v1/models`` describes it; only ``id`` is always there."""

@@ -46,6 +46,10 @@ DIALECT = "openai-responses"
 ROUTES = (
     Route("POST", "/v1/responses", "messages"),
     Route("POST", "/v1/responses/input_tokens", "count_tokens"),
+    Route("GET", "/v1/responses/{response}/input_items", "input_items"),
+    Route("POST", "/v1/responses/{response}/cancel", "cancel_response"),
+    Route("GET", "/v1/responses/{response}", "response"),
+    Route("DELETE", "/v1/responses/{response}", "delete_response"),
 )
 SIGNS = ("/v1/responses",)
 NAMES = {

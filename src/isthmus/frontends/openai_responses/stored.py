@@ -139,11 +139,11 @@ def _references(value: Any) -> dict[int, str]:
 
 def named(records: Iterable[Record], wanted: Iterable[str]) -> dict[str, Item]:
     """The items of these ids that the records hold, by their ids."""
-    names = set(wanted)
+    names = set(wanted) - {""}
     found: dict[str, Item] = {}
     for record in records:
         for own, item in _identified(record):
-            for name in names & {own, item.get("id")}:
+            for name in names & {own, _given_id(item)}:
                 found.setdefault(name, {**item, "id": name})
     return found
 
@@ -253,8 +253,8 @@ def _listed(chain: Sequence[Record], *, veiled: bool) -> list[Item]:
         own = list(_identified(record))
         own = own if record is not chain[-1] else own[: len(record.input)]
         for name, item in own:
-            given = item.get("id")
-            unique = given if isinstance(given, str) and given and given not in found else name
+            given = _given_id(item)
+            unique = given if given and given not in found else name
             full = _full(item, unique)
             found[unique] = _veiled(full) if veiled else full
     return list(found.values())
@@ -278,6 +278,12 @@ def _identified(record: Record) -> Iterable[tuple[str, Item]]:
         yield f"{_IDS.get(kind, 'item')}_{record.key}_in{at}", item
     for item in record.response["output"]:
         yield item["id"], item
+
+
+def _given_id(item: Item) -> str:
+    """The id that an item came with; "" for one without, or with what can be none."""
+    given = item.get("id")
+    return given if isinstance(given, str) else ""
 
 
 def _full(item: Item, name: str) -> Item:
