@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 from isthmus import wire
 from isthmus.errors import refuse
@@ -11,6 +11,9 @@ from isthmus.request import Notes, expect
 
 Check = Callable[[Any, str], Any]
 """Gives back a value that is right; raises GatewayError (400) that names its path where it is not."""
+
+UNKNOWN = "not known"
+"""Why a member that nobody reads was dropped."""
 
 LEVELS = 200
 """How deeply a body may be nested: far beyond any use, and far from the end of the stack."""
@@ -66,3 +69,35 @@ def text(value: Any, path: str) -> str:
 
 def mapping(value: Any, path: str) -> dict[str, Any]:
     return expect(value, dict, path, "an object")
+
+
+def required_text(owner: dict[str, Any], name: str, path: str) -> str:
+    """A member that must be a string with at least one character."""
+    text = cast("str", expect(owner.get(name), str, f"{path}.{name}", "a string"))
+    if not text:
+        raise refuse(f"{path}.{name}", "must not be empty")
+    return text
+
+
+def optional(owner: dict[str, Any], name: str, kind: type, path: str, wanted: str) -> Any:
+    """A member that may be absent or null, and then is None."""
+    value = owner.get(name)
+    at = f"{path}.{name}" if path else name
+    return None if value is None else expect(value, kind, at, wanted)
+
+
+def cache_control(owner: dict[str, Any], path: str) -> dict[str, Any] | None:
+    """Anthropic's cache marker on a part, message, tool or request; its inside is the provider's."""
+    mark = optional(owner, "cache_control", dict, path, "an object")
+    if mark is not None:
+        required_text(mark, "type", f"{path}.cache_control")
+    return mark
+
+
+def note_others(
+    owner: dict[str, Any], known: Sequence[str], path: str, notes: Notes, reason: str = UNKNOWN
+) -> None:
+    """Say of every other member that it was dropped; empty ones are not worth a note."""
+    for name, value in owner.items():
+        if name not in known and value not in (None, "", [], {}):
+            notes.dropped(f"{path}.{name}", reason)

@@ -6,13 +6,11 @@ Source: OpenAI's API reference (create chat completion, models); the extra membe
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, cast
 
 from isthmus.errors import refuse
-from isthmus.frontends import Match, Route
-from isthmus.frontends import schema as schemas
+from isthmus.frontends import Match, Route, openai
+from isthmus.frontends.openai import Draft
 from isthmus.frontends.openai_chat.answer import (
     encode_count,
     encode_error,
@@ -23,15 +21,21 @@ from isthmus.frontends.openai_chat.answer import (
 )
 from isthmus.frontends.openai_chat.messages import Conversation
 from isthmus.frontends.openai_chat.tools import (
-    UNKNOWN,
     Tools,
     function_choice,
-    note_others,
-    optional,
-    required_text,
     tool_choice,
 )
-from isthmus.frontends.parameters import Check, body_of, count, mapping, number, text
+from isthmus.frontends.parameters import (
+    UNKNOWN,
+    body_of,
+    count,
+    mapping,
+    note_others,
+    number,
+    optional,
+    required_text,
+    text,
+)
 from isthmus.request import Body, HttpRequest, Notes, Request, expect
 
 __all__ = [
@@ -62,16 +66,6 @@ Members = dict[str, tuple[str, Any]]
 """The members of a body by name, each with its path and its value."""
 
 
-@dataclass(slots=True)
-class _Draft:
-    """A hub body in the making; ``path`` is where the member being read stands."""
-
-    hub: dict[str, Any]
-    memory: dict[str, Any]
-    notes: Notes = field(default_factory=Notes)
-    path: str = ""
-
-
 def decode(http: HttpRequest, match: Match) -> Request:
     """Read a chat completion request as a Messages one.
 
@@ -80,7 +74,7 @@ def decode(http: HttpRequest, match: Match) -> Request:
     Raises GatewayError (400) that names the member at fault, for wrong types at any level and for
     content that a Messages request cannot hold.
     """
-    draft = _Draft(hub={}, memory={"created": http.arrived})
+    draft = Draft(hub={}, memory={"created": http.arrived})
     members = _members(http.body, draft.notes)
     path, value = members.get("model", ("model", None))
     model = cast("str", expect(value, str, path, "a string"))
@@ -117,27 +111,14 @@ def _members(source: bytes, notes: Notes) -> Members:
 # --- parameters ---------------------------------------------------------------------------------
 
 
-def _passing(name: str, check: Check) -> Callable[[_Draft, Any], None]:
-    """Reads a parameter that the hub has too, by this name."""
-
-    def read(draft: _Draft, value: Any) -> None:
-        draft.hub[name] = check(value, draft.path)
-
-    return read
-
-
-def _max_tokens(draft: _Draft, value: Any) -> None:
+def _max_tokens(draft: Draft, value: Any) -> None:
     """Two names for one limit; the newer one is read first and wins."""
     limit = count(1)(value, draft.path)
     if draft.hub.setdefault("max_tokens", limit) != limit:
         draft.notes.dropped(draft.path, "max_completion_tokens counts")
 
 
-def _stream(draft: _Draft, value: Any) -> None:
-    draft.memory["stream"] = expect(value, bool, draft.path, "a boolean")
-
-
-def _stream_options(draft: _Draft, value: Any) -> None:
+def _stream_options(draft: Draft, value: Any) -> None:
     options = mapping(value, draft.path)
     asked = optional(options, "include_usage", bool, draft.path, "a boolean")
     if asked:
@@ -145,7 +126,7 @@ def _stream_options(draft: _Draft, value: Any) -> None:
     note_others(options, ("include_usage", "include_obfuscation"), draft.path, draft.notes)
 
 
-def _stop(draft: _Draft, value: Any) -> None:
+def _stop(draft: Draft, value: Any) -> None:
     texts = [value] if isinstance(value, str) else expect(value, list, draft.path, "strings")
     for index, item in enumerate(texts):
         text(item, f"{draft.path}.{index}")
@@ -153,115 +134,53 @@ def _stop(draft: _Draft, value: Any) -> None:
         draft.hub["stop_sequences"] = texts
 
 
-_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+def _reasoning_effort(draft: Draft, value: Any) -> None:
+    openai.effort(draft, value, draft.path, "summarized")
 
 
-def _reasoning_effort(draft: _Draft, value: Any) -> None:
-    """An effort switches thinking on, "none" off; a ``thinking`` object, read before, decides itself."""
-    if value not in _EFFORTS:
-        raise refuse(draft.path, f"expected one of {', '.join(_EFFORTS)}")
-    if value == "none":
-        if draft.hub.setdefault("thinking", {"type": "disabled"}) != {"type": "disabled"}:
-            draft.notes.dropped(draft.path, "thinking decides")
-        return
-    if value == "minimal":
-        draft.notes.changed(draft.path, "the lowest effort is low")
-    draft.hub.setdefault("thinking", {"type": "adaptive", "display": "summarized"})
-    draft.hub["output_config"] = {"effort": "low" if value == "minimal" else value}
-
-
-_TIERS = {"auto": "auto", "default": "auto", "standard_only": "standard_only"}
-
-
-def _service_tier(draft: _Draft, value: Any) -> None:
-    tier = _TIERS.get(text(value, draft.path))
-    if tier is None:
-        draft.notes.dropped(draft.path, "Anthropic has auto and standard_only")
-        return
-    if tier != value:
-        draft.notes.changed(draft.path, f"sent as {tier}")
-    draft.hub["service_tier"] = tier
-
-
-def _metadata(draft: _Draft, value: Any) -> None:
-    fields = mapping(value, draft.path)
-    user = optional(fields, "user_id", str, draft.path, "a string")
-    if user:
-        draft.hub["metadata"] = {"user_id": user}
-    note_others(fields, ("user_id",), draft.path, draft.notes, "only user_id can be sent")
-
-
-def _user(draft: _Draft, value: Any) -> None:
-    """The end user by any of three names; the first that is given wins."""
-    user = text(value, draft.path)
-    if user and draft.hub.setdefault("metadata", {"user_id": user})["user_id"] != user:
-        draft.notes.dropped(draft.path, "another name of the user counts")
-
-
-def _cache_control(draft: _Draft, value: Any) -> None:
-    mark = mapping(value, draft.path)
-    required_text(mark, "type", draft.path)
-    draft.hub["cache_control"] = mark
-
-
-def _n(draft: _Draft, value: Any) -> None:
+def _n(draft: Draft, value: Any) -> None:
     if expect(value, int, draft.path, "a whole number") != 1:
         raise refuse(draft.path, "only one choice can be given: n must be 1")
 
 
-def _modalities(draft: _Draft, value: Any) -> None:
+def _modalities(draft: Draft, value: Any) -> None:
     if any(item != "text" for item in expect(value, list, draft.path, "an array")):
         raise refuse(draft.path, 'only text can be answered: expected ["text"]')
 
 
-def _audio(draft: _Draft, value: Any) -> None:
+def _audio(draft: Draft, value: Any) -> None:
     raise refuse(draft.path, "audio cannot be answered: leave it out")
 
 
-def _response_format(draft: _Draft, value: Any) -> None:
+def _response_format(draft: Draft, value: Any) -> None:
     form = mapping(value, draft.path)
     kind = required_text(form, "type", draft.path)
     if kind == "json_object":
         draft.notes.dropped(draft.path, "JSON without a schema cannot be enforced: say it in words")
     elif kind == "json_schema":
-        _json_schema(draft, form)
+        path = f"{draft.path}.json_schema"
+        openai.json_schema(draft, mapping(form.get("json_schema"), path), path)
     elif kind != "text":
         raise refuse(f"{draft.path}.type", "expected text, json_object or json_schema")
 
 
-def _json_schema(draft: _Draft, form: dict[str, Any]) -> None:
-    path = f"{draft.path}.json_schema"
-    wanted = mapping(form.get("json_schema"), path)
-    source = mapping(wanted.get("schema"), f"{path}.schema")
-    optional(wanted, "strict", bool, path, "a boolean")
-    said = optional(wanted, "description", str, path, "a string")
-    schema, changed = schemas.compiled(source, f"{path}.schema")
-    if changed:
-        draft.notes.changed(f"{path}.schema", f"fitted to the answer grammar: {', '.join(changed)}")
-    if said:
-        schema = {**schema, "description": schema.get("description") or said}
-    output = draft.hub.setdefault("output_config", {})
-    output["format"] = {"type": "json_schema", "schema": schema}
-    note_others(wanted, ("name", "description", "schema", "strict"), path, draft.notes)
-
-
-READ: dict[str, Callable[[_Draft, Any], None]] = {
+READ: dict[str, openai.Read] = {
     "max_completion_tokens": _max_tokens,
     "max_tokens": _max_tokens,
-    "stream": _stream,
+    "stream": openai.stream,
     "stream_options": _stream_options,
-    "temperature": _passing("temperature", number(0, 2)),
-    "top_p": _passing("top_p", number(0, 1)),
-    "top_k": _passing("top_k", count(0)),
+    "temperature": openai.passing("temperature", number(0, 2)),
+    "top_p": openai.passing("top_p", number(0, 1)),
+    "top_k": openai.passing("top_k", count(0)),
     "stop": _stop,
-    "thinking": _passing("thinking", mapping),
+    "thinking": openai.passing("thinking", mapping),
     "reasoning_effort": _reasoning_effort,
     "response_format": _response_format,
-    "service_tier": _service_tier,
-    "metadata": _metadata,
-    "user": _user,
-    "safety_identifier": _user,
-    "cache_control": _cache_control,
+    "service_tier": openai.service_tier,
+    "metadata": openai.metadata,
+    "user": openai.user,
+    "safety_identifier": openai.user,
+    "cache_control": openai.marked,
     "n": _n,
     "modalities": _modalities,
     "audio": _audio,
@@ -294,7 +213,7 @@ CONVERSATION = (
 )
 
 
-def _note_dropped(draft: _Draft, members: Members) -> None:
+def _note_dropped(draft: Draft, members: Members) -> None:
     for name, (path, value) in members.items():
         if name in READ or name in CONVERSATION or value is None:
             continue
@@ -306,7 +225,7 @@ def _note_dropped(draft: _Draft, members: Members) -> None:
 # --- the conversation and its tools -------------------------------------------------------------
 
 
-def _conversation(draft: _Draft, members: Members) -> None:
+def _conversation(draft: Draft, members: Members) -> None:
     """Put tools, tool choice, system and messages into the draft."""
     tools = Tools(draft.notes)
     for name, add in (("tools", tools.add), ("functions", tools.add_functions)):
@@ -330,7 +249,7 @@ def _conversation(draft: _Draft, members: Members) -> None:
         raise refuse(path, "an answer in this form cannot continue a final assistant message")
 
 
-def _choice(draft: _Draft, members: Members, tools: Tools) -> dict[str, Any] | None:
+def _choice(draft: Draft, members: Members, tools: Tools) -> dict[str, Any] | None:
     """The tool choice, or None where there is nothing to say."""
     path, parallel = members.get("parallel_tool_calls", ("parallel_tool_calls", None))
     if parallel is not None:
@@ -349,7 +268,7 @@ def _choice(draft: _Draft, members: Members, tools: Tools) -> dict[str, Any] | N
 
 
 def _possible(
-    draft: _Draft, choice: dict[str, Any], path: str, tools: Tools
+    draft: Draft, choice: dict[str, Any], path: str, tools: Tools
 ) -> dict[str, Any] | None:
     """The choice, but for one without tools: a call cannot be required then, all else says nothing."""
     if tools.blocks:

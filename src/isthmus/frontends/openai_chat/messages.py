@@ -10,14 +10,8 @@ from typing import Any, cast
 
 from isthmus.errors import refuse
 from isthmus.frontends import media
-from isthmus.frontends.openai_chat.tools import (
-    Calls,
-    Names,
-    cache_control,
-    note_others,
-    optional,
-    required_text,
-)
+from isthmus.frontends.openai_chat.tools import Calls, Names
+from isthmus.frontends.parameters import cache_control, note_others, optional, required_text
 from isthmus.messages import Block, Turn
 from isthmus.request import Notes, expect
 from isthmus.turns import Turns, tool_input, trimmed

@@ -6,7 +6,7 @@ Source: OpenAI's API reference (tools, tool_choice, functions); Anthropic's for 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Protocol, cast
@@ -14,12 +14,12 @@ from typing import Any, Protocol, cast
 from isthmus import wire
 from isthmus.errors import refuse
 from isthmus.frontends import schema as schemas
+from isthmus.frontends.parameters import cache_control, note_others, optional, required_text
 from isthmus.messages import Block
 from isthmus.request import Notes, expect
 
 NAME_LIMIT = 128
 ID_LIMIT = 64
-UNKNOWN = "not known"
 _LEGAL = re.compile(r"[a-zA-Z0-9_-]+")
 _ILLEGAL = re.compile(r"[^a-zA-Z0-9_-]")
 
@@ -263,38 +263,3 @@ def _allowed_name(item: Any, path: str, tools: Tools) -> str:
     if tool.get("type", "function") != "function":
         raise refuse(f"{path}.type", "only function tools are supported")
     return _named(tool, path, tools)
-
-
-# --- reading members ----------------------------------------------------------------------------
-
-
-def required_text(owner: dict[str, Any], name: str, path: str) -> str:
-    """A member that must be a string with at least one character."""
-    text = cast("str", expect(owner.get(name), str, f"{path}.{name}", "a string"))
-    if not text:
-        raise refuse(f"{path}.{name}", "must not be empty")
-    return text
-
-
-def optional(owner: dict[str, Any], name: str, kind: type, path: str, wanted: str) -> Any:
-    """A member that may be absent or null, and then is None."""
-    value = owner.get(name)
-    at = f"{path}.{name}" if path else name
-    return None if value is None else expect(value, kind, at, wanted)
-
-
-def cache_control(owner: dict[str, Any], path: str) -> dict[str, Any] | None:
-    """Anthropic's cache marker on a part, message, tool or request; its inside is the provider's."""
-    mark = optional(owner, "cache_control", dict, path, "an object")
-    if mark is not None:
-        required_text(mark, "type", f"{path}.cache_control")
-    return mark
-
-
-def note_others(
-    owner: dict[str, Any], known: Sequence[str], path: str, notes: Notes, reason: str = UNKNOWN
-) -> None:
-    """Say of every other member that it was dropped; empty ones are not worth a note."""
-    for name, value in owner.items():
-        if name not in known and value not in (None, "", [], {}):
-            notes.dropped(f"{path}.{name}", reason)

@@ -7,14 +7,12 @@ Source: OpenAI's API reference (create a response, count input tokens); the extr
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, cast
 
 from isthmus.errors import refuse
-from isthmus.frontends import Match, Route
-from isthmus.frontends import schema as schemas
+from isthmus.frontends import Match, Route, openai
 from isthmus.frontends.openai_chat.answer import encode_error, encode_model, encode_models
-from isthmus.frontends.openai_chat.tools import UNKNOWN, note_others, optional, required_text
 from isthmus.frontends.openai_responses.items import Conversation
 from isthmus.frontends.openai_responses.stored import (
     ENCRYPTED,
@@ -25,8 +23,17 @@ from isthmus.frontends.openai_responses.stored import (
 )
 from isthmus.frontends.openai_responses.stream import encode_count, encode_message, encoder
 from isthmus.frontends.openai_responses.tools import Tools, tool_choice
-from isthmus.frontends.parameters import Check, body_of, count, mapping, number
-from isthmus.request import Body, HttpRequest, Notes, Request, expect
+from isthmus.frontends.parameters import (
+    UNKNOWN,
+    body_of,
+    count,
+    mapping,
+    note_others,
+    number,
+    optional,
+    required_text,
+)
+from isthmus.request import Body, HttpRequest, Request, expect
 
 __all__ = [
     "DIALECT",
@@ -66,14 +73,10 @@ NOTHING = Known()
 
 
 @dataclass(slots=True)
-class _Draft:
-    """A hub body in the making; ``path`` is where the member being read stands."""
+class Draft(openai.Draft):
+    """The draft of a request that may go on from stored responses."""
 
-    hub: dict[str, Any]
-    memory: dict[str, Any]
     known: Known = NOTHING
-    notes: Notes = field(default_factory=Notes)
-    path: str = ""
 
 
 def decode(http: HttpRequest, match: Match, known: Known = NOTHING) -> Request:
@@ -87,7 +90,7 @@ def decode(http: HttpRequest, match: Match, known: Known = NOTHING) -> Request:
     Raises GatewayError (400) that names the member at fault, for wrong types at any level and for
     content that a Messages request cannot hold; Missing where it needs to know more.
     """
-    draft = _Draft(hub={}, memory={"created": http.arrived}, known=known)
+    draft = Draft(hub={}, memory={"created": http.arrived}, known=known)
     body, earlier = continued(body_of(http.body, draft.notes), known)
     model = cast("str", expect(body.get("model"), str, "model", "a string"))
     if not model:
@@ -121,30 +124,16 @@ def decode(http: HttpRequest, match: Match, known: Known = NOTHING) -> Request:
 # --- parameters ---------------------------------------------------------------------------------
 
 
-def _passing(name: str, check: Check) -> Callable[[_Draft, Any], None]:
-    """Reads a parameter that the hub has too, by this name."""
-
-    def read(draft: _Draft, value: Any) -> None:
-        draft.hub[name] = check(value, draft.path)
-
-    return read
-
-
-def _stream(draft: _Draft, value: Any) -> None:
-    draft.memory["stream"] = expect(value, bool, draft.path, "a boolean")
-
-
-def _stream_options(draft: _Draft, value: Any) -> None:
+def _stream_options(draft: Draft, value: Any) -> None:
     options = mapping(value, draft.path)
     optional(options, "include_obfuscation", bool, draft.path, "a boolean")
     note_others(options, ("include_obfuscation",), draft.path, draft.notes)
 
 
-_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 _SUMMARIES = ("auto", "concise", "detailed")
 
 
-def _reasoning(draft: _Draft, value: Any) -> None:
+def _reasoning(draft: Draft, value: Any) -> None:
     """An effort or a summary switches thinking on, the effort "none" off.
 
     A ``thinking`` object, read before, decides itself.
@@ -154,24 +143,16 @@ def _reasoning(draft: _Draft, value: Any) -> None:
     summary = optional(asked, "summary", str, path, "a string")
     summary = summary or optional(asked, "generate_summary", str, path, "a string")
     note_others(asked, ("effort", "summary", "generate_summary"), path, draft.notes)
-    if effort is not None and effort not in _EFFORTS:
-        raise refuse(f"{path}.effort", f"expected one of {', '.join(_EFFORTS)}")
     if summary not in (None, "none", *_SUMMARIES):
         raise refuse(f"{path}.summary", f"expected one of {', '.join(_SUMMARIES)}")
     shown = "summarized" if summary in _SUMMARIES else "omitted"
-    if effort == "none":
-        if draft.hub.setdefault("thinking", {"type": "disabled"}) != {"type": "disabled"}:
-            draft.notes.dropped(f"{path}.effort", "thinking decides")
-        return
-    if effort or summary:
+    if effort is not None:
+        openai.effort(draft, effort, f"{path}.effort", shown)
+    elif summary:
         draft.hub.setdefault("thinking", {"type": "adaptive", "display": shown})
-    if effort == "minimal":
-        draft.notes.changed(f"{path}.effort", "the lowest effort is low")
-    if effort:
-        draft.hub["output_config"] = {"effort": "low" if effort == "minimal" else effort}
 
 
-def _text(draft: _Draft, value: Any) -> None:
+def _text(draft: Draft, value: Any) -> None:
     text, path = mapping(value, draft.path), draft.path
     verbosity = optional(text, "verbosity", str, path, "a string")
     if verbosity not in (None, "medium"):
@@ -185,62 +166,18 @@ def _text(draft: _Draft, value: Any) -> None:
     if kind == "json_object":
         draft.notes.dropped(at, "JSON without a schema cannot be enforced: say it in words")
     elif kind == "json_schema":
-        _json_schema(draft, form, at)
+        openai.json_schema(draft, {k: v for k, v in form.items() if k != "type"}, at)
     elif kind != "text":
         raise refuse(f"{at}.type", "expected text, json_object or json_schema")
 
 
-def _json_schema(draft: _Draft, form: dict[str, Any], path: str) -> None:
-    source = mapping(form.get("schema"), f"{path}.schema")
-    optional(form, "strict", bool, path, "a boolean")
-    said = optional(form, "description", str, path, "a string")
-    schema, changed = schemas.compiled(source, f"{path}.schema")
-    if changed:
-        draft.notes.changed(f"{path}.schema", f"fitted to the answer grammar: {', '.join(changed)}")
-    if said:
-        schema = {**schema, "description": schema.get("description") or said}
-    output = draft.hub.setdefault("output_config", {})
-    output["format"] = {"type": "json_schema", "schema": schema}
-    note_others(form, ("type", "name", "description", "schema", "strict"), path, draft.notes)
-
-
-_TIERS = {"auto": "auto", "default": "auto", "standard_only": "standard_only"}
-
-
-def _service_tier(draft: _Draft, value: Any) -> None:
-    tier = _TIERS.get(expect(value, str, draft.path, "a string"))
-    if tier is None:
-        draft.notes.dropped(draft.path, "Anthropic has auto and standard_only")
-        return
-    if tier != value:
-        draft.notes.changed(draft.path, f"sent as {tier}")
-    draft.hub["service_tier"] = tier
-
-
-def _metadata(draft: _Draft, value: Any) -> None:
-    fields = mapping(value, draft.path)
-    for name, said in fields.items():
+def _metadata(draft: Draft, value: Any) -> None:
+    for name, said in mapping(value, draft.path).items():
         expect(said, str, f"{draft.path}.{name}", "a string")
-    if fields.get("user_id"):
-        draft.hub["metadata"] = {"user_id": fields["user_id"]}
-    reason = "only user_id can be sent; the response repeats it"
-    note_others(fields, ("user_id",), draft.path, draft.notes, reason)
+    openai.metadata(draft, value, "only user_id can be sent; the response repeats it")
 
 
-def _user(draft: _Draft, value: Any) -> None:
-    """The end user by any of three names; the first that is given wins."""
-    user = expect(value, str, draft.path, "a string")
-    if user and draft.hub.setdefault("metadata", {"user_id": user})["user_id"] != user:
-        draft.notes.dropped(draft.path, "another name of the user counts")
-
-
-def _cache_control(draft: _Draft, value: Any) -> None:
-    mark = mapping(value, draft.path)
-    required_text(mark, "type", draft.path)
-    draft.hub["cache_control"] = mark
-
-
-def _include(draft: _Draft, value: Any) -> None:
+def _include(draft: Draft, value: Any) -> None:
     for index, name in enumerate(expect(value, list, draft.path, "an array of strings")):
         at = f"{draft.path}.{index}"
         if expect(name, str, at, "a string") == ENCRYPTED:
@@ -249,51 +186,51 @@ def _include(draft: _Draft, value: Any) -> None:
             draft.notes.dropped(at, f"{name} is not there to be included")
 
 
-def _truncation(draft: _Draft, value: Any) -> None:
+def _truncation(draft: Draft, value: Any) -> None:
     if value not in ("auto", "disabled"):
         raise refuse(draft.path, 'expected "auto" or "disabled"')
     if value == "auto":
         draft.notes.dropped(draft.path, "nothing is left out of a conversation here")
 
 
-def _store(draft: _Draft, value: Any) -> None:
+def _store(draft: Draft, value: Any) -> None:
     if expect(value, bool, draft.path, "a boolean") and not draft.known.keeps:
         draft.notes.dropped(draft.path, "nothing is stored here")
 
 
-def _background(draft: _Draft, value: Any) -> None:
+def _background(draft: Draft, value: Any) -> None:
     if expect(value, bool, draft.path, "a boolean"):
         raise refuse(draft.path, "an answer cannot be fetched later: ask for a stream")
 
 
-def _previous(draft: _Draft, value: Any) -> None:
+def _previous(draft: Draft, value: Any) -> None:
     previous = expect(value, str, draft.path, "a string")
     if not draft.known.chain:
         raise not_there(previous)
 
 
-def _refused(reason: str) -> Callable[[_Draft, Any], None]:
-    def read(draft: _Draft, value: Any) -> None:
+def _refused(reason: str) -> Callable[[Draft, Any], None]:
+    def read(draft: Draft, value: Any) -> None:
         raise refuse(draft.path, reason)
 
     return read
 
 
-_READ: dict[str, Callable[[_Draft, Any], None]] = {
-    "max_output_tokens": _passing("max_tokens", count(1)),
-    "stream": _stream,
+_READ: dict[str, Callable[[Draft, Any], None]] = {
+    "max_output_tokens": openai.passing("max_tokens", count(1)),
+    "stream": openai.stream,
     "stream_options": _stream_options,
-    "temperature": _passing("temperature", number(0, 2)),
-    "top_p": _passing("top_p", number(0, 1)),
-    "top_k": _passing("top_k", count(0)),
-    "thinking": _passing("thinking", mapping),
+    "temperature": openai.passing("temperature", number(0, 2)),
+    "top_p": openai.passing("top_p", number(0, 1)),
+    "top_k": openai.passing("top_k", count(0)),
+    "thinking": openai.passing("thinking", mapping),
     "reasoning": _reasoning,
     "text": _text,
-    "service_tier": _service_tier,
+    "service_tier": openai.service_tier,
     "metadata": _metadata,
-    "safety_identifier": _user,
-    "user": _user,
-    "cache_control": _cache_control,
+    "safety_identifier": openai.user,
+    "user": openai.user,
+    "cache_control": openai.marked,
     "include": _include,
     "truncation": _truncation,
     "store": _store,
@@ -327,7 +264,7 @@ _ECHOED = (
 """What a response repeats of its request."""
 
 
-def _note_dropped(draft: _Draft, body: dict[str, Any]) -> None:
+def _note_dropped(draft: Draft, body: dict[str, Any]) -> None:
     for name, value in body.items():
         if name in _READ or name in _CONVERSATION or value is None:
             continue
@@ -339,7 +276,7 @@ def _note_dropped(draft: _Draft, body: dict[str, Any]) -> None:
 # --- the conversation and its tools -------------------------------------------------------------
 
 
-def _conversation(draft: _Draft, body: dict[str, Any], earlier: list[dict[str, Any]]) -> None:
+def _conversation(draft: Draft, body: dict[str, Any], earlier: list[dict[str, Any]]) -> None:
     """Put tools, tool choice, system and messages into the draft."""
     tools = Tools(draft.notes)
     if body.get("tools") is not None:
@@ -362,7 +299,7 @@ def _conversation(draft: _Draft, body: dict[str, Any], earlier: list[dict[str, A
         raise refuse("text.format", reason)
 
 
-def _choice(draft: _Draft, body: dict[str, Any], tools: Tools) -> dict[str, Any] | None:
+def _choice(draft: Draft, body: dict[str, Any], tools: Tools) -> dict[str, Any] | None:
     """The tool choice, or None where there is nothing to say."""
     parallel = optional(body, "parallel_tool_calls", bool, "", "a boolean")
     asked = body.get("tool_choice")

@@ -10,12 +10,7 @@ from typing import Any, cast
 
 from isthmus.errors import refuse
 from isthmus.frontends import media
-from isthmus.frontends.openai_chat.tools import (
-    cache_control,
-    note_others,
-    optional,
-    required_text,
-)
+from isthmus.frontends.parameters import cache_control, note_others, optional, required_text
 from isthmus.messages import Block
 from isthmus.request import Notes, expect
 

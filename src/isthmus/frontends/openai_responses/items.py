@@ -11,10 +11,11 @@ from typing import Any, cast
 from isthmus import wire
 from isthmus.errors import refuse
 from isthmus.frontends.gemini.signatures import unpacked
-from isthmus.frontends.openai_chat.tools import Calls, note_others, optional, required_text
+from isthmus.frontends.openai_chat.tools import Calls
 from isthmus.frontends.openai_responses import content, freeform
 from isthmus.frontends.openai_responses.stored import PREVIOUS, is_reference
 from isthmus.frontends.openai_responses.tools import Own, Tools
+from isthmus.frontends.parameters import note_others, optional, required_text
 from isthmus.messages import Block, Turn
 from isthmus.request import Notes, expect
 from isthmus.turns import Turns, tool_input

@@ -10,16 +10,9 @@ from typing import Any, cast
 
 from isthmus.errors import refuse
 from isthmus.frontends import schema as schemas
-from isthmus.frontends.openai_chat.tools import (
-    NAME_LIMIT,
-    Names,
-    cache_control,
-    note_others,
-    optional,
-    required_text,
-    restricted,
-)
+from isthmus.frontends.openai_chat.tools import NAME_LIMIT, Names, restricted
 from isthmus.frontends.openai_responses import freeform
+from isthmus.frontends.parameters import cache_control, note_others, optional, required_text
 from isthmus.messages import Block
 from isthmus.request import Notes, expect
 
