@@ -348,6 +348,7 @@ def test_a_websocket_is_refused_in_a_way_that_codex_understands(world: World) ->
     """Any other status makes it try again for seconds, or give up."""
     reply = world.get("/v1/responses", connection="Upgrade", upgrade="websocket")
     assert reply.status == 426
+    assert (reply.headers["upgrade"], reply.headers["connection"]) == ("HTTP/1.1", "upgrade")
     assert "POST" in error_message("openai-responses", reply)
     assert world.get("/v1/responses").status == 405
 

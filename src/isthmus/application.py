@@ -31,6 +31,8 @@ DEDICATED: RouteTable = [(FRONTENDS["anthropic"], route) for route in anthropic.
 
 BODY_SECONDS = 120.0
 """How long a request body may take in all."""
+SPOKEN = (("upgrade", "HTTP/1.1"), ("connection", "upgrade"))
+"""What a 426 has to name: the protocol that is spoken here (RFC 9110, section 15.5.22)."""
 FALLBACK = "openai-chat"
 """The dialect of an error answer to a request that bears no sign of any."""
 
@@ -91,10 +93,12 @@ class Application:
                 methods.setdefault(route.method, frontend)
         if methods:
             text = f"{http.method} is not served here, only {' and '.join(methods)}"
+            error = GatewayError("method_not_allowed", text)
             # Codex asks for a WebSocket first: 426 alone makes it send a POST at once.
-            upgrade = (http.header("upgrade") or "").lower() == "websocket"
-            kind = "upgrade_refused" if upgrade else "method_not_allowed"
-            return next(iter(methods.values())), GatewayError(kind, text)
+            if (http.header("upgrade") or "").lower() == "websocket":
+                error = GatewayError("upgrade_refused", text)
+                error.headers = SPOKEN
+            return next(iter(methods.values())), error
         frontend = self._dialect(http)
         served = [f"{r.method} {r.pattern}" for f, r in self._routes if f is frontend]
         text = f"{http.method} {http.path[:200]} is not served; served are {', '.join(served)}"

@@ -340,4 +340,7 @@ def _counted(body: bytes) -> int:
 
 
 def _retry_headers(error: GatewayError) -> Headers:
+    """Our own headers, and of a provider's those that every dialect's clients know."""
+    if error.source != "upstream":
+        return error.headers
     return tuple(row for row in error.headers if row[0] in (*RETRY_HEADERS, "request-id"))
