@@ -276,8 +276,8 @@ def check_server_state(request: Request) -> None:
 def check_prefill(request: Request) -> None:
     """Whether the conversation may end with an assistant turn, and with what text."""
     last = request.turns[-1]
-    if last.role != "assistant":
-        return
+    if last.role != "assistant" or request.body.get("compaction"):
+        return  # what is to be summed up is continued by nobody
     if not paused(last):
         if not request.model.prefill:
             raise Refusal(
