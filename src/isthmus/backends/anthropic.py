@@ -23,6 +23,10 @@ TRANSLATED_VERSION = "2023-06-01"
 FAST = "fast-mode-2026-02-01"
 """The beta that a request for speed needs on most models: added where a selector asked for it."""
 
+ON_DEMAND = "compact-2026-09-04"
+AT_A_THRESHOLD = "compact-2026-01-12"
+"""The betas of the two ways of compacting; the blocks of either are known under both."""
+
 _NOT_COUNTED = (
     "max_tokens",
     "stream",
@@ -57,7 +61,8 @@ def encode(request: Request, target: Target, notes: Notes) -> HttpRequest:
         body.edit("stream", True)
     if not native:
         _fit(body, request, target, notes)
-        refuse_continuation(body, _taken(target))
+        if "compaction" not in body:
+            refuse_continuation(body, _taken(target))
     elif target.changed:
         body = _fitted_if_sound(body, request, target, notes)
     return HttpRequest(
@@ -105,7 +110,25 @@ def _headers(request: Request, body: Body, native: bool) -> Headers:
         }
         return (*(row for row in request.headers if _passes(row[0]) and row[0] not in listed), *own)
     betas = tuple(row for row in request.headers if row[0] == "anthropic-beta")
-    return (("anthropic-version", TRANSLATED_VERSION), *betas, *own)
+    needed = (("anthropic-beta", beta) for beta in _betas(body) if beta not in str(betas))
+    return (("anthropic-version", TRANSLATED_VERSION), *betas, *needed, *own)
+
+
+def _betas(body: Body) -> list[str]:
+    """The betas that a body which we built cannot do without."""
+    edits = (body.peek("context_management") or {}).get("edits") or ()
+    turns = body.peek("messages") or ()
+    replayed = any(
+        block["type"] == "compaction"
+        for turn in turns
+        for block in (turn["content"] if isinstance(turn["content"], list) else ())
+    )
+    threshold = any(edit.get("type") == "compact_20260112" for edit in edits)
+    wanted = {
+        AT_A_THRESHOLD: threshold or replayed,
+        ON_DEMAND: "compaction" in body or replayed,
+    }
+    return [beta for beta, needed in wanted.items() if needed]
 
 
 def _passes(name: str) -> bool:
