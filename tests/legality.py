@@ -634,7 +634,9 @@ _CALLS = {
     "function_call": ("arguments", "response.function_call_arguments"),
     "custom_tool_call": ("input", "response.custom_tool_call_input"),
 }
+_LOCAL = {"local_shell_call": "action", "shell_call": "action", "apply_patch_call": "operation"}
 _SUMMARY = "response.reasoning_summary"
+_SEARCH = "response.web_search_call"
 
 
 def response_usage(value: Any) -> Value:
@@ -668,7 +670,11 @@ def response_object(value: Any) -> Value:
     need(len(set(ids)) == len(ids), "items have ids of their own", ids)
     for item in response["output"]:
         whole = status == "completed"
-        need(not whole or item.get("status", "completed") == "completed", "a cut item", item)
+        searched = (
+            item["type"] == "web_search_call"
+        )  # which may have no result for reasons of its own
+        ended = item.get("status", "completed") == "completed" or searched
+        need(not whole or ended, "a cut item", item)
     if response.get("usage") is not None:
         response_usage(response["usage"])
     return response
@@ -685,6 +691,7 @@ class _Responses:
         self.part: Value | None = None
         self.summary: Value | None = None
         self.argued = False
+        self.searched: list[str] = []
         self.error: Value | None = None
         self.ended = False
 
@@ -725,7 +732,11 @@ class _Responses:
         self.ended = True
         output = response["output"]
         if kind == "response.completed":
-            done = all(item.get("status", "completed") == "completed" for item in self.items)
+            done = all(
+                item.get("status", "completed") == "completed"
+                for item in self.items
+                if item["type"] != "web_search_call"
+            )
             need(self.open is None and done, "every item is done", self.items)
         need(output[: len(self.items)] == self.items, "the output is what was done", output)
         rest = output[len(self.items) :]
@@ -751,10 +762,7 @@ class _Responses:
         if kind.endswith("added"):
             need(self.open is None, "items do not overlap", value)
             need(item.get("status", "in_progress") == "in_progress", "an item begins", item)
-            empty = {"message": "content", "reasoning": "summary"}
-            name = empty.get(item["type"]) or _CALLS[item["type"]][0]
-            need(not item[name], "an item begins empty", item)
-            self.open, self.argued = dict(item), False
+            self._begin(item)
             return
         need(self.open is not None, "an item is added before it is done", item)
         open_item = self.open or {}
@@ -767,8 +775,29 @@ class _Responses:
         if item["type"] in _CALLS:
             need(self.argued, "arguments are done before the call", item)
             need(item.get("status") == "completed", "a call that is done is complete", item)
+        if item["type"] == "web_search_call":
+            self._searched(item)
         self.items.append(item)
         self.open = None
+
+    def _begin(self, item: Value) -> None:
+        """See that an item begins empty, but for those that are told whole."""
+        empty = {"message": "content", "reasoning": "summary", "compaction": "encrypted_content"}
+        kind = item["type"]
+        if kind == "web_search_call":
+            need(set(item["action"]) == {"type"}, "a search begins without what it looks for", item)
+        elif kind not in _LOCAL:
+            need(not item[empty.get(kind) or _CALLS[kind][0]], "an item begins empty", item)
+        self.open, self.argued, self.searched = dict(item), False, []
+
+    def _searched(self, item: Value) -> None:
+        """See that a search told what became of it, in the right order."""
+        order = ["in_progress", "searching", "completed"]
+        need(self.searched == order[: len(self.searched)], "the order of a search", self.searched)
+        status = item["status"]
+        need(status in ("completed", "failed", "incomplete"), "the end of a search", item)
+        need((self.searched == order) == (status == "completed"), "completed", self.searched)
+        need(item["action"]["type"] == (self.open or {})["action"]["type"], "one action", item)
 
     def _inside(self, kind: str, value: Value) -> None:
         need(self.open is not None, "an item is open", kind)
@@ -779,6 +808,11 @@ class _Responses:
             self._message(kind, value, item)
         elif item["type"] == "reasoning":
             self._reasoning(kind, value, item)
+        elif item["type"] == "web_search_call":
+            need(kind.startswith(f"{_SEARCH}."), "an event of a search", kind)
+            self.searched.append(kind.removeprefix(f"{_SEARCH}."))
+        elif item["type"] == "compaction":
+            need(kind == "response.compaction.compacting", "an event of a compaction", kind)
         else:
             member, stem = _CALLS[item["type"]]
             need(not self.argued, "nothing follows what is done", kind)

@@ -34,7 +34,7 @@ LOSSY: dict[str, dict[str, Any]] = {
         "model": "claude-opus-5-5",
         "input": "Hello",
         "truncation": "auto",
-        "tools": [{"type": "web_search"}, {"type": "function", **TOOL["function"]}],
+        "tools": [{"type": "tool_search"}, {"type": "function", **TOOL["function"]}],
         "tool_choice": "required",
     },
     "gemini": {
@@ -58,7 +58,7 @@ NOTED = {
     ],
     "openai-responses": [
         "truncation dropped: nothing is left out of a conversation here",
-        "tools.0 dropped: web search is not offered in this release",
+        "tools.0 dropped: every tool is offered at once: there is nothing to be searched",
         "tool_choice changed: claude-opus-5-5 cannot be forced to use a tool: auto",
     ],
     "gemini": [

@@ -142,6 +142,52 @@ def test_tools_in_the_input(tmp_path: Path, world: World) -> None:
     assert_kept(world)
 
 
+QUERY = {"query": "otters"}
+PAGE = {"title": "Otters", "url": "https://example.com/otters"}
+SEARCHED: list[dict[str, Any]] = [
+    {"type": "server_tool_use", "id": "srvtoolu_01", "name": "web_search", "input": QUERY},
+    {
+        "type": "web_search_tool_result",
+        "tool_use_id": "srvtoolu_01",
+        "content": [
+            {
+                "type": "web_search_result",
+                "encrypted_content": "c2VhbGVk",
+                "page_age": None,
+                **PAGE,
+            }
+        ],
+    },
+]
+
+
+def test_a_search_of_the_web(tmp_path: Path, world: World) -> None:
+    """Codex offers it by default; the search comes back byte for byte with the next request."""
+    cited = {"type": "web_search_result_location", "cited_text": "Otters swim.", **PAGE}
+    blocks = [
+        {"type": "thinking", "thinking": "I should look that up."},
+        *SEARCHED,
+        {
+            "type": "text",
+            "text": "Otters swim.",
+            "citations": [{**cited, "encrypted_index": "aW5kZXg="}],
+        },
+        {"type": "thinking", "thinking": "I should note that."},
+        {"type": "tool_use", "name": "exec_command", "input": {"cmd": "echo noted-5"}},
+    ]
+    prompt = f"Find out about otters. [[sim:{json.dumps({'blocks': blocks})}]]"
+    items = codex(tmp_path, config(world, "claude-opus-5-5"), prompt)
+    assert [item["query"] for item in items if item["type"] == "web_search"] == ["otters"]
+    assert "noted-5" in said(items)
+    first, second = sent(world)
+    assert any(tool.get("type") == "web_search_20260318" for tool in first["tools"])
+    assert second["messages"][: len(first["messages"])] == first["messages"]
+    again = second["messages"][-2]["content"]
+    kinds = ["thinking", "server_tool_use", "web_search_tool_result", "text", "thinking"]
+    assert [block["type"] for block in again] == [*kinds, "tool_use"]
+    assert again[1:3] == SEARCHED
+
+
 def test_the_built_in_provider_asks_for_a_websocket_first(tmp_path: Path, world: World) -> None:
     relay = Relay(world.port)
     settings = f'model = "gpt-5.5"\nopenai_base_url = "{relay.url}/v1"\n' + QUIET
@@ -156,3 +202,25 @@ def test_the_built_in_provider_asks_for_a_websocket_first(tmp_path: Path, world:
     assert [row for row in asked if row[0] == "POST /v1/responses"] == [
         ("POST /v1/responses", 200)
     ] * 2
+
+
+def test_a_conversation_that_codex_has_compacted(tmp_path: Path, world: World) -> None:
+    """In the middle of a turn; the built-in provider asks for it with a trigger in the input."""
+    world.script(
+        blocks=[
+            {"type": "thinking", "thinking": "I should make it with a tool."},
+            {"type": "tool_use", "name": "exec_command", "input": {"cmd": "echo said-4"}},
+        ]
+    )
+    summary = {"type": "compaction", "content": "A file is made.", "encrypted_content": "eA=="}
+    world.script(blocks=[summary], stop_reason="compaction")
+    world.script(blocks=[{"type": "text", "text": "It is made."}])
+    settings = f'model = "gpt-5.5"\nopenai_base_url = "{world.url}/v1"\n'
+    settings += "model_auto_compact_token_limit = 300\n" + QUIET
+    items = codex(tmp_path, settings, "Please make the file.")
+    assert said(items) == "It is made."
+    first, compaction, after = sent(world)
+    assert compaction["compaction"] == {"type": "summarize"}
+    assert compaction["messages"][: len(first["messages"])] == first["messages"]
+    assert after["messages"][0]["content"] == [summary]
+    assert [turn["role"] for turn in after["messages"]] == ["assistant", "user"]

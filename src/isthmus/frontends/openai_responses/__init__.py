@@ -13,6 +13,7 @@ from typing import Any, cast
 from isthmus.errors import refuse
 from isthmus.frontends import Match, Route, openai
 from isthmus.frontends.openai_chat.answer import encode_error, encode_model, encode_models
+from isthmus.frontends.openai_responses import compactions
 from isthmus.frontends.openai_responses.items import Conversation
 from isthmus.frontends.openai_responses.stored import (
     ENCRYPTED,
@@ -22,7 +23,7 @@ from isthmus.frontends.openai_responses.stored import (
     own_items,
 )
 from isthmus.frontends.openai_responses.stream import encode_count, encode_message, encoder
-from isthmus.frontends.openai_responses.tools import Tools, tool_choice
+from isthmus.frontends.openai_responses.tools import Tools, offered_search, tool_choice
 from isthmus.frontends.parameters import (
     UNKNOWN,
     body_of,
@@ -71,6 +72,12 @@ NAMES = {
 NOTHING = Known()
 """What is known where no responses are kept."""
 
+_INCLUDED = {
+    ENCRYPTED: "encrypted",
+    "web_search_call.action.sources": "sources",
+}
+"""What can be included, and what ``memory`` calls it."""
+
 
 @dataclass(slots=True)
 class Draft(openai.Draft):
@@ -83,10 +90,12 @@ def decode(http: HttpRequest, match: Match, known: Known = NOTHING) -> Request:
     """Read a request for a response, or for the count of its tokens, as a Messages one.
 
     ``memory`` keeps for the answer: ``created`` (seconds since 1970), ``encrypted`` (whether
-    reasoning is to be sent with its content), ``echo`` (what a response repeats of its request),
-    ``tools`` (kind, name and namespace of the tools by their legal names) and, of a response that is
-    to be stored, ``stored`` (the items of its input). The items of earlier responses are named in
-    notes and errors by their places in the conversation, as ``previous_response_id.N``.
+    reasoning is to be sent with its content), ``sources`` (whether searches tell what they found),
+    ``compacting`` (whether the answer is a compaction that was asked for), ``echo`` (what a response
+    repeats of its request), ``tools`` (kind, name and namespace of the tools by their legal names) and,
+    of a response that is to be stored, ``stored`` (the items of its input). The items of earlier
+    responses are named in notes and errors by their places in the conversation, as
+    ``previous_response_id.N``.
     Raises GatewayError (400) that names the member at fault, for wrong types at any level and for
     content that a Messages request cannot hold; Missing where it needs to know more.
     """
@@ -96,7 +105,7 @@ def decode(http: HttpRequest, match: Match, known: Known = NOTHING) -> Request:
     if not model:
         raise refuse("model", "must not be empty")
     draft.hub["model"] = model
-    for name, read in _READ.items():
+    for name, read in READ.items():
         if body.get(name) is not None:
             draft.path = name
             read(draft, body[name])
@@ -180,10 +189,21 @@ def _metadata(draft: Draft, value: Any) -> None:
 def _include(draft: Draft, value: Any) -> None:
     for index, name in enumerate(expect(value, list, draft.path, "an array of strings")):
         at = f"{draft.path}.{index}"
-        if expect(name, str, at, "a string") == ENCRYPTED:
-            draft.memory["encrypted"] = True
+        if expect(name, str, at, "a string") in _INCLUDED:
+            draft.memory[_INCLUDED[name]] = True
         else:
             draft.notes.dropped(at, f"{name} is not there to be included")
+
+
+def _context_management(draft: Draft, value: Any) -> None:
+    edits = compactions.edits(value, draft.path, draft.notes)
+    if edits is not None:
+        draft.hub["context_management"] = edits
+
+
+def _max_tool_calls(draft: Draft, value: Any) -> None:
+    """A limit on the calls that the provider runs, of which web search is the only one."""
+    draft.memory["searches"] = count(1)(value, draft.path)
 
 
 def _truncation(draft: Draft, value: Any) -> None:
@@ -216,7 +236,7 @@ def _refused(reason: str) -> Callable[[Draft, Any], None]:
     return read
 
 
-_READ: dict[str, Callable[[Draft, Any], None]] = {
+READ: dict[str, Callable[[Draft, Any], None]] = {
     "max_output_tokens": openai.passing("max_tokens", count(1)),
     "stream": openai.stream,
     "stream_options": _stream_options,
@@ -232,6 +252,8 @@ _READ: dict[str, Callable[[Draft, Any], None]] = {
     "user": openai.user,
     "cache_control": openai.marked,
     "include": _include,
+    "context_management": _context_management,
+    "max_tool_calls": _max_tool_calls,
     "truncation": _truncation,
     "store": _store,
     "background": _background,
@@ -243,10 +265,13 @@ _READ: dict[str, Callable[[Draft, Any], None]] = {
 
 _HINT = "Anthropic has nothing like it"
 _CACHING = "caching is asked for by cache_control"
-_DROPPED: dict[str, tuple[Any, str]] = {
-    "context_management": ([], _HINT),
-    "max_tool_calls": (None, _HINT),
+DROPPED: dict[str, tuple[Any, str]] = {
+    "access_programs": (None, _HINT),
+    "background_options": (None, "nothing runs in the background"),
+    "client_metadata": (None, _HINT),
+    "image": (None, _HINT),
     "moderation": (None, _HINT),
+    "personality": (None, _HINT),
     "prompt_cache_key": (None, _CACHING),
     "prompt_cache_options": (None, _CACHING),
     "prompt_cache_retention": (None, _CACHING),
@@ -254,7 +279,7 @@ _DROPPED: dict[str, tuple[Any, str]] = {
 }
 """Parameters that are left out: the value that means nothing, and why any other has no effect."""
 
-_CONVERSATION = ("model", "input", "instructions", "tools", "tool_choice", "parallel_tool_calls")
+CONVERSATION = ("model", "input", "instructions", "tools", "tool_choice", "parallel_tool_calls")
 
 _ECHOED = (
     *("instructions", "max_output_tokens", "metadata", "parallel_tool_calls", "prompt_cache_key"),
@@ -266,9 +291,9 @@ _ECHOED = (
 
 def _note_dropped(draft: Draft, body: dict[str, Any]) -> None:
     for name, value in body.items():
-        if name in _READ or name in _CONVERSATION or value is None:
+        if name in READ or name in CONVERSATION or value is None:
             continue
-        neutral, reason = _DROPPED.get(name, (None, UNKNOWN))
+        neutral, reason = DROPPED.get(name, (None, UNKNOWN))
         if value != neutral:
             draft.notes.dropped(name, reason)
 
@@ -278,7 +303,9 @@ def _note_dropped(draft: Draft, body: dict[str, Any]) -> None:
 
 def _conversation(draft: Draft, body: dict[str, Any], earlier: list[dict[str, Any]]) -> None:
     """Put tools, tool choice, system and messages into the draft."""
-    tools = Tools(draft.notes)
+    limit = draft.memory.pop("searches", None)
+    tools = Tools(draft.notes, limit)
+    tools.reserve(offered_search(body, earlier))
     if body.get("tools") is not None:
         tools.add(body["tools"], "tools")
     conversation = Conversation(tools, draft.notes)
@@ -292,11 +319,23 @@ def _conversation(draft: Draft, body: dict[str, Any], earlier: list[dict[str, An
         draft.hub["tool_choice"] = choice
     if conversation.system:
         draft.hub["system"] = conversation.system
+    if limit is not None and not tools.searching:
+        draft.notes.dropped("max_tool_calls", "there is no tool that the provider runs")
     draft.hub["messages"] = turns
     draft.memory["tools"] = tools.owners()
-    if turns[-1]["role"] == "assistant" and "format" in draft.hub.get("output_config", {}):
+    if conversation.compacting:
+        _compact(draft)
+    elif turns[-1]["role"] == "assistant" and "format" in draft.hub.get("output_config", {}):
         reason = "an answer in this form cannot continue a final assistant message"
         raise refuse("text.format", reason)
+
+
+def _compact(draft: Draft) -> None:
+    """The answer is to be a summary: a request can ask for one way of compacting only."""
+    draft.hub["compaction"] = compactions.ON_DEMAND
+    draft.memory["compacting"] = True
+    if draft.hub.pop("context_management", None):
+        draft.notes.dropped("context_management", "the request asks for a compaction itself")
 
 
 def _choice(draft: Draft, body: dict[str, Any], tools: Tools) -> dict[str, Any] | None:

@@ -9,13 +9,18 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from isthmus.errors import GatewayError
+from isthmus.frontends.openai_responses.local_tools import LOCAL
 from isthmus.frontends.openai_responses.output import (
     CallItem,
+    CompactionItem,
     Events,
+    Item,
+    LocalCallItem,
     MessageItem,
     ReasoningItem,
     Value,
 )
+from isthmus.frontends.openai_responses.searches import ServerRun
 from isthmus.messages import Block, Event
 from isthmus.request import Request
 
@@ -107,8 +112,7 @@ class Answer:
         self._head: Value = {}
         self._key = ""
         self._output: list[Value] = []
-        self._item: MessageItem | ReasoningItem | CallItem | None = None
-        self._shown = False
+        self._item: Item | None = None
         self._blocks = 0
         self._usage: Value = {}
         self._end: Value = {}
@@ -127,8 +131,7 @@ class Answer:
             return [{"type": "error", **fields}]
         if self._item is not None:
             self._item.cut()
-            value = self._item.value
-            self._output.append({**value, "status": "incomplete"} if "status" in value else value)
+            self._output += self._item.values
             self._item = None
         told = {"code": code, "message": error.message}
         return [{"type": "response.failed", "response": self._whole("failed", error=told)}]
@@ -196,19 +199,16 @@ class Answer:
         if item is None:
             return []
         events = item.settle(status)
-        self._output.append(item.value)
+        self._output += item.values
         return events
 
     def _open(self, value: Mapping[str, Any]) -> Events:
         block = cast("Block", value["content_block"])
         self._blocks += 1
-        make = _ITEMS.get(block["type"])
-        self._shown = make is not None
-        if isinstance(self._item, MessageItem) and block["type"] == "text":
+        if self._item is not None and self._item.takes(block):
             return self._item.open(block)
         events = self._done("completed")
-        if make is None:
-            return events
+        make = _ITEMS.get(block["type"], Answer._server_run)
         item = self._item = make(self, block, f"{self._key}_{value['index']}")
         return [*events, *item.begin(), *item.open(block)]
 
@@ -219,25 +219,36 @@ class Answer:
         encrypted = bool(self._request.memory.get("encrypted"))
         return ReasoningItem(key, len(self._output), encrypted=encrypted)
 
-    def _call(self, block: Block, key: str) -> CallItem:
+    def _call(self, block: Block, key: str) -> CallItem | LocalCallItem:
         own = self._tools.get(block["name"], ["function", block["name"], ""])
+        if own[0] in LOCAL:
+            return LocalCallItem(key, len(self._output), block, own[0])
         return CallItem(key, len(self._output), block, own)
 
+    def _compaction(self, block: Block, key: str) -> CompactionItem:
+        asked = bool(self._request.memory.get("compacting"))
+        return CompactionItem(key, len(self._output), asked=asked)
+
+    def _server_run(self, block: Block, key: str) -> ServerRun:
+        memory = self._request.memory
+        wanted = {name: bool(memory.get(name)) for name in ("encrypted", "sources")}
+        return ServerRun(key, len(self._output), **wanted)
+
     def _delta(self, value: Mapping[str, Any]) -> Events:
-        return self._item.delta(value["delta"]) if self._item and self._shown else []
+        return self._item.delta(value["delta"]) if self._item else []
 
     def _close(self, value: Mapping[str, Any]) -> Events:
-        shown, self._shown = self._shown, False
-        return self._item.close() if self._item and shown else []
+        return self._item.close() if self._item else []
 
 
-_ITEMS: dict[str, Callable[[Answer, Block, str], MessageItem | ReasoningItem | CallItem]] = {
+_ITEMS: dict[str, Callable[[Answer, Block, str], Item]] = {
     "text": Answer._message,
     "thinking": Answer._reasoning,
     "redacted_thinking": Answer._reasoning,
     "tool_use": Answer._call,
+    "compaction": Answer._compaction,
 }
-"""What item each type of block becomes; the provider's own tools have none in this release."""
+"""What item each type of block becomes; all others are a run of the provider's own tools."""
 
 _READ: dict[str, Callable[[Answer, Mapping[str, Any]], Events]] = {
     "message_start": Answer._start,

@@ -18,17 +18,10 @@ Fields = dict[str, Any]
 
 _UPLOADED = "uploaded files cannot be reached: send the bytes"
 _CACHE = "use cache_control"
-_CITED = "citations are not sent back"
 
 
 def _text(part: Fields, path: str, notes: Notes) -> Block:
     return {"type": "text", "text": expect(part.get("text"), str, f"{path}.text", "a string")}
-
-
-def _output_text(part: Fields, path: str, notes: Notes) -> Block:
-    if part.get("annotations"):
-        notes.dropped(f"{path}.annotations", _CITED)
-    return _text(part, path, notes)
 
 
 def _refusal(part: Fields, path: str, notes: Notes) -> Block:
@@ -75,7 +68,7 @@ Part = Callable[[Fields, str, Notes], Block]
 
 SYSTEM: dict[str, Part] = {"input_text": _text, "text": _text}
 USER: dict[str, Part] = {**SYSTEM, "input_image": _image, "input_file": _file}
-ASSISTANT: dict[str, Part] = {**SYSTEM, "output_text": _output_text, "refusal": _refusal}
+ASSISTANT: dict[str, Part] = {**SYSTEM, "output_text": _text, "refusal": _refusal}
 """The parts that each role may have, and how they are read."""
 
 _MEMBERS = {

@@ -1,4 +1,4 @@
-"""The output items of a response, each from its blocks: messages, reasoning, calls.
+"""The output items of a response, each from its blocks: messages, reasoning, compactions, calls.
 
 An item tells the events of its own stream as dicts; who sends them numbers them.
 Source: OpenAI's API reference (output items of a response, streaming events).
@@ -10,18 +10,31 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from isthmus.frontends.gemini.signatures import packed
+from isthmus.frontends.openai_responses.compactions import ASKED
 from isthmus.frontends.openai_responses.freeform import Unwrapper
+from isthmus.frontends.openai_responses.local_tools import call_item
+from isthmus.frontends.openai_responses.sealed import sealed
 from isthmus.messages import Block, input_text
+from isthmus.turns import tool_input
 
 Value = dict[str, Any]
 Events = list[Value]
 
 
 class Item(Protocol):
-    """One item while it grows. ``value`` is what it amounts to so far, as the client will keep it."""
+    """One item while it grows, or a run of items that belong together.
+
+    ``values`` is what it amounts to so far, as the client will keep it.
+    """
 
     @property
-    def value(self) -> Value: ...
+    def values(self) -> list[Value]: ...
+
+    def begin(self) -> Events: ...
+
+    def takes(self, block: Block) -> bool:
+        """Whether a block that follows belongs to it too."""
+        ...
 
     def open(self, block: Block) -> Events:
         """The events that the start of a block brings."""
@@ -37,13 +50,24 @@ class Item(Protocol):
         """The last events; ``status`` is "completed", or "incomplete" where the item was cut off."""
         ...
 
+    def cut(self) -> None:
+        """Keep what has come, of an answer that breaks off."""
+        ...
 
-class _Growing:
-    """What all items have in common: their place among the others, and the events around them."""
+
+class Growing:
+    """What single items have in common: their place among the others, and the events around them."""
 
     def __init__(self, value: Value, index: int) -> None:
         self.value = value
         self._index = index
+
+    @property
+    def values(self) -> list[Value]:
+        return [self.value]
+
+    def takes(self, block: Block) -> bool:
+        return False
 
     def _event(self, kind: str, **fields: Any) -> Value:
         """An event about a part of the item."""
@@ -62,7 +86,7 @@ class _Growing:
 # --- messages -----------------------------------------------------------------------------------
 
 
-class MessageItem(_Growing):
+class MessageItem(Growing):
     """Neighbouring texts of the assistant: one message with a part for each."""
 
     def __init__(self, key: str, index: int) -> None:
@@ -73,6 +97,9 @@ class MessageItem(_Growing):
 
     def begin(self) -> Events:
         return [self._item_event("added")]
+
+    def takes(self, block: Block) -> bool:
+        return block["type"] == "text"
 
     def open(self, block: Block) -> Events:
         self._citations = list(block.get("citations") or ())
@@ -117,6 +144,7 @@ class MessageItem(_Growing):
 
     def cut(self) -> None:
         """Keep the part that is still growing, of an answer that breaks off."""
+        self._change(status="incomplete")
         if self._text:
             part = _output_text("".join(self._text), [])
             self._change(content=[*self.value["content"], part])
@@ -136,24 +164,37 @@ def _output_text(text: str, notes: list[Value]) -> Value:
 
 
 def cited(citations: Sequence[Any], end: int) -> list[Value]:
-    """Citations of web pages; each belongs to the whole part that holds it."""
-    return [
-        {
-            "type": "url_citation",
-            "start_index": 0,
-            "end_index": end,
-            "title": citation.get("title") or citation["url"],
-            "url": citation["url"],
-        }
-        for citation in citations
-        if isinstance(citation, dict) and isinstance(citation.get("url"), str)
-    ]
+    """Citations as annotations; each belongs to the whole part that holds it, ``end`` characters.
+
+    Pages of the web are cited by their address, documents of the request by their place and title.
+    """
+    found = (_annotation(citation, end) for citation in citations if isinstance(citation, dict))
+    return [note for note in found if note is not None]
+
+
+def _annotation(citation: Value, end: int) -> Value | None:
+    url, title = citation.get("url") or citation.get("source"), citation.get("title")
+    if isinstance(url, str) and url.startswith(("https://", "http://")):
+        told = {"title": title if isinstance(title, str) and title else url, "url": url}
+        return {"type": "url_citation", "start_index": 0, "end_index": end, **told}
+    name = citation.get("document_title") or title
+    place = citation.get("document_index", citation.get("search_result_index"))
+    if not isinstance(place, int):
+        return None
+    # The dialect demands an id: a document that was never uploaded has none.
+    own = citation.get("file_id")
+    return {
+        "type": "file_citation",
+        "file_id": own if isinstance(own, str) else "",
+        "filename": name if isinstance(name, str) else "",
+        "index": place,
+    }
 
 
 # --- reasoning ----------------------------------------------------------------------------------
 
 
-class ReasoningItem(_Growing):
+class ReasoningItem(Growing):
     """A block of thinking: its text as the summary, and all of it in ``encrypted_content``.
 
     That is sent where the client included it, and holds the signature: a block without one cannot
@@ -216,10 +257,49 @@ class ReasoningItem(_Growing):
         return events
 
 
+def reasoning_item(key: str, content: str) -> Value:
+    """An item that carries what is to come back on later turns, and shows nothing."""
+    return {"id": f"rs_{key}", "type": "reasoning", "summary": [], "encrypted_content": content}
+
+
+# --- compactions --------------------------------------------------------------------------------
+
+
+class CompactionItem(Growing):
+    """A summary of the conversation so far, which its provider alone reads: the block, sealed."""
+
+    def __init__(self, key: str, index: int, *, asked: bool) -> None:
+        value: Value = {"id": f"cmp_{key}", "type": "compaction", "encrypted_content": ""}
+        super().__init__(value, index)
+        self._marks = [ASKED] if asked else []
+        self._block: Block = {}
+
+    def begin(self) -> Events:
+        return [self._item_event("added"), self._event("compaction.compacting")]
+
+    def open(self, block: Block) -> Events:
+        self._block = dict(block)
+        return []
+
+    def delta(self, delta: Mapping[str, Any]) -> Events:
+        self._block |= {name: value for name, value in delta.items() if name != "type"}
+        return []
+
+    def close(self) -> Events:
+        self._change(encrypted_content=sealed([self._block, *self._marks]))
+        return [self._item_event("done")]
+
+    def settle(self, status: str) -> Events:
+        return []
+
+    def cut(self) -> None:
+        """What has not come whole is of no use to anybody."""
+
+
 # --- calls --------------------------------------------------------------------------------------
 
 
-class CallItem(_Growing):
+class CallItem(Growing):
     """A call of a function, whose arguments are JSON, or of a free-form tool, whose input is text.
 
     It is complete when something follows it or the answer ends of itself. One that a limit cut off
@@ -270,7 +350,7 @@ class CallItem(_Growing):
 
     def cut(self) -> None:
         """Keep what has come of a call in an answer that breaks off."""
-        self._change(**{self._member: "".join(self._text)})
+        self._change(**{"status": "incomplete", self._member: "".join(self._text)})
 
     def _json(self, piece: str) -> Events:
         """The events of a piece of the call's JSON.
@@ -298,3 +378,49 @@ class CallItem(_Growing):
             return []
         self._text.append(text)
         return [self._event(f"{self._stem}.delta", delta=text)]
+
+
+class LocalCallItem(Growing):
+    """A call of a tool that the client runs by itself, told whole: it has no form that grows.
+
+    One that a limit cut off is left out, since what it says cannot be run.
+    """
+
+    def __init__(self, key: str, index: int, block: Block, kind: str) -> None:
+        super().__init__({}, index)
+        self._key = key
+        self._kind = kind
+        self._block = block
+        self._text: list[str] = []
+        self._done = False
+
+    @property
+    def values(self) -> list[Value]:
+        return [self.value] if self._done else []
+
+    def begin(self) -> Events:
+        return []
+
+    def open(self, block: Block) -> Events:
+        return []
+
+    def delta(self, delta: Mapping[str, Any]) -> Events:
+        if delta["type"] == "input_json_delta":
+            self._text.append(delta["partial_json"])
+        return []
+
+    def close(self) -> Events:
+        return []
+
+    def settle(self, status: str) -> Events:
+        given = tool_input("".join(self._text) or input_text(self._block["input"]))
+        if status != "completed" or given is None:
+            return []
+        self._done = True
+        self.value = call_item(self._kind, self._key, self._block["id"], given)
+        early = {**self.value, "status": "in_progress"}
+        added = {"type": "response.output_item.added", "output_index": self._index, "item": early}
+        return [added, self._item_event("done")]
+
+    def cut(self) -> None:
+        """What has not come whole cannot be run."""

@@ -13,6 +13,7 @@ from urllib.parse import parse_qs
 
 from isthmus import wire
 from isthmus.errors import GatewayError, refuse
+from isthmus.frontends.openai_responses.sealed import opened
 from isthmus.frontends.openai_responses.stream import encode_message
 from isthmus.messages import Message
 from isthmus.request import Request, expect
@@ -187,7 +188,8 @@ def encode_response(record: Record, query: str) -> bytes:
         raise refuse(name, "what is stored is no stream: ask for the whole response")
     response = record.response
     if not record.shown and not _included(asked):
-        response = {**response, "output": [_veiled(item) for item in response["output"]]}
+        output = [_veiled(item) for item in response["output"] if not _is_sealed(item)]
+        response = {**response, "output": output}
     return wire.dumps(response)
 
 
@@ -239,6 +241,12 @@ def _included(query: Mapping[str, list[str]]) -> bool:
     return ENCRYPTED in (*query.get("include", ()), *query.get("include[]", ()))
 
 
+def _is_sealed(item: Item) -> bool:
+    """Whether an item does nothing but bring blocks back: whoever is not shown that never saw it."""
+    content = item.get("encrypted_content") if item.get("type") == "reasoning" else None
+    return isinstance(content, str) and opened(content) is not None
+
+
 def _veiled(item: Item) -> Item:
     """The item without the encrypted content of reasoning."""
     if item.get("type") != "reasoning":
@@ -252,6 +260,7 @@ def _listed(chain: Sequence[Record], *, veiled: bool) -> list[Item]:
     for record in chain:
         own = list(_identified(record))
         own = own if record is not chain[-1] else own[: len(record.input)]
+        own = [(name, item) for name, item in own if not (veiled and _is_sealed(item))]
         for name, item in own:
             given = _given_id(item)
             unique = given if given and given not in found else name
@@ -267,6 +276,8 @@ _IDS = {
     "function_call_output": "fco",
     "custom_tool_call": "ctc",
     "custom_tool_call_output": "ctco",
+    "web_search_call": "ws",
+    "compaction": "cmp",
 }
 """How the ids of items begin, by their types; those of others begin with "item"."""
 

@@ -1,35 +1,57 @@
-"""Tools of Responses clients in the hub's terms: functions, free-form tools, namespaces, tool choice.
+"""Tools of Responses clients in the hub's terms: functions, free-form and other tools, tool choice.
 
 Source: OpenAI's API reference (tools and tool_choice of a response, ``additional_tools`` items).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 from isthmus.errors import refuse
 from isthmus.frontends import schema as schemas
 from isthmus.frontends.openai_chat.tools import NAME_LIMIT, Names, restricted
-from isthmus.frontends.openai_responses import freeform
+from isthmus.frontends.openai_responses import freeform, searches
+from isthmus.frontends.openai_responses.local_tools import LOCAL, declared
 from isthmus.frontends.parameters import cache_control, note_others, optional, required_text
 from isthmus.messages import Block
 from isthmus.request import Notes, expect
 
 Fields = dict[str, Any]
 
+_ALL_AT_ONCE = "every tool is offered at once: there is nothing to be searched"
 LEFT_OUT = {
-    "web_search": "web search is not offered in this release",
-    "web_search_2025_08_26": "web search is not offered in this release",
-    "web_search_preview": "web search is not offered in this release",
-    "web_search_preview_2025_03_11": "web search is not offered in this release",
-    "tool_search": "every tool is offered at once: there is nothing to be searched",
+    "tool_search": _ALL_AT_ONCE,
+    "programmatic_tool_calling": "Claude calls each tool by itself",
 }
-"""Tools that a request can do without: clients such as Codex always offer them."""
+"""Tools that a request can do without: clients such as Codex always offer some."""
+
+_AT_OPENAI = "it runs at OpenAI: a function can be declared in its place"
+REFUSED = {
+    "code_interpreter": _AT_OPENAI,
+    "computer": "it is driven in OpenAI's own way: a function can be declared in its place",
+    "computer_use_preview": "it is driven in OpenAI's own way: a function can be declared in its place",
+    "file_search": _AT_OPENAI,
+    "image_generation": "Claude makes no images",
+    "mcp": "OpenAI connects to the server: connect to it and declare its tools as functions",
+}
+"""Tools that cannot be served, and why."""
+
+HINTS = {
+    "allowed_callers": "Claude calls each tool by itself",
+    "async": "a call is answered in the next request",
+    "defer_loading": _ALL_AT_ONCE,
+    "output_schema": "Claude takes no schema of results",
+}
+"""Members of a tool that are left out, and why."""
 
 _FUNCTION = ("type", "name", "description", "parameters", "strict", "cache_control")
 _CUSTOM = ("type", "name", "description", "format", "cache_control")
-_SUPPORTED = "function, custom and namespace tools"
+_SERVED = ("function", "custom", "namespace", "web_search", *LOCAL)
+_SUPPORTED = f"{', '.join(_SERVED[:-1])} and {_SERVED[-1]} tools"
+_OF_THE_SERVER = "\0"
+"""Stands for a namespace where a name belongs to a tool that the provider runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +68,7 @@ class Tools:
     """The tools of a request in their hub form, and how their names go there and back."""
 
     notes: Notes
+    max_uses: int | None = None
     blocks: list[Block] = field(default_factory=list[Block])
     offered: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
     left_out: set[str] = field(default_factory=set[str])
@@ -53,9 +76,14 @@ class Tools:
     _uses: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     _owners: dict[str, Own] = field(default_factory=dict[str, Own])
 
+    def reserve(self, names: Iterable[str]) -> None:
+        """Keep names for tools that the provider runs: a client's own of that name gets another."""
+        for name in names:
+            self.legal(name, _OF_THE_SERVER)
+
     def legal(self, name: str, namespace: str = "") -> str:
         """The hub's name of a tool, offered or only mentioned in the conversation."""
-        joined = _joined(name, namespace)
+        joined = name if namespace == _OF_THE_SERVER else _joined(name, namespace)
         uses = self._uses.setdefault(joined, [])
         if namespace not in uses:
             uses.append(namespace)
@@ -104,9 +132,10 @@ class Tools:
             self.left_out.add(kind)
             self.notes.dropped(path, LEFT_OUT[kind])
             return
-        if kind not in ("function", "custom"):
-            raise refuse(f"{path}.type", f"{kind} is not served here, only {_SUPPORTED}")
-        own = Own(kind, required_text(tool, "name", path), namespace)
+        if kind in searches.TYPES and not namespace:
+            self._search(tool, path)
+            return
+        own = Own(kind, self._own_name(tool, kind, path), namespace)
         key = (namespace, own.name)
         if key in self.offered and not again:
             raise refuse(f"{path}.name", f"there is another tool named {own.name!r}")
@@ -122,6 +151,28 @@ class Tools:
         elif block not in self.blocks:
             self.notes.dropped(path, "the first declaration of this tool counts")
 
+    def _own_name(self, tool: Fields, kind: str, path: str) -> str:
+        if kind in LOCAL:
+            return kind
+        if kind not in ("function", "custom"):
+            reason = REFUSED.get(kind, f"only {_SUPPORTED} are served here")
+            raise refuse(f"{path}.type", f"{kind}: {reason}")
+        return required_text(tool, "name", path)
+
+    def _search(self, tool: Fields, path: str) -> None:
+        block = searches.tool(tool, path, self.notes)
+        if self.max_uses is not None:
+            block["max_uses"] = self.max_uses
+        if not self.searching:
+            self.blocks.append(block)
+        elif block not in self.blocks:
+            self.notes.dropped(path, "the first declaration of this tool counts")
+
+    @property
+    def searching(self) -> bool:
+        """Whether the search of the web is offered."""
+        return any(block["name"] == searches.NAME for block in self.blocks)
+
     def _offer(self, block: Block, own: Own, legal: str, path: str) -> None:
         if legal != _joined(own.name, own.namespace):
             self.notes.changed(f"{path}.name", f"sent as {legal}; answers carry your name")
@@ -131,9 +182,12 @@ class Tools:
 
     def _describe(self, block: Block, tool: Fields, own: Own, path: str) -> None:
         """Put the schema and what else the declaration holds into the block."""
-        if own.kind == "custom":
+        if own.kind in LOCAL:
+            block |= declared(tool, own.kind, path)
+            note_others(tool, ("type", "environment", *HINTS), path, self.notes)
+        elif own.kind == "custom":
             block["input_schema"] = freeform.schema(self._grammar(tool, path))
-            note_others(tool, _CUSTOM, path, self.notes)
+            note_others(tool, (*_CUSTOM, *HINTS), path, self.notes)
         else:
             parameters = optional(tool, "parameters", dict, path, "a JSON Schema object")
             block["input_schema"], reason = schemas.input_schema(parameters)
@@ -141,7 +195,10 @@ class Tools:
                 self.notes.changed(f"{path}.parameters", reason)
             if optional(tool, "strict", bool, path, "a boolean"):
                 self._strict(block, path)
-            note_others(tool, _FUNCTION, path, self.notes)
+            note_others(tool, (*_FUNCTION, *HINTS), path, self.notes)
+        for name, reason in HINTS.items():
+            if tool.get(name) not in (None, False, ["direct"]):
+                self.notes.dropped(f"{path}.{name}", reason)
         mark = cache_control(tool, path)
         if mark is not None:
             block["cache_control"] = mark
@@ -179,10 +236,28 @@ def _joined(name: str, namespace: str) -> str:
 
 # --- tool choice --------------------------------------------------------------------------------
 
+
+def offered_search(body: Fields, earlier: Sequence[Any]) -> tuple[str, ...]:
+    """The names that tools of the provider's own will have, wherever they are offered.
+
+    ``earlier`` holds the items of stored responses that go before those of the body.
+    """
+    given = body.get("input")
+    items = [*earlier, *(cast("list[Any]", given) if isinstance(given, list) else ())]
+    lists = [body, *(item for item in items if isinstance(item, dict))]
+    tools = [tool for owner in lists for tool in _listed(owner.get("tools"))]
+    kinds = [tool.get("type") for tool in tools if isinstance(tool, dict)]
+    return (searches.NAME,) if any(kind in searches.TYPES for kind in kinds) else ()
+
+
+def _listed(value: Any) -> list[Any]:
+    return cast("list[Any]", value) if isinstance(value, list) else []
+
+
 _CHOICES = {"auto": "auto", "none": "none", "required": "any"}
 _FORMS = (
-    '"auto", "none", "required", {"type": "function", "name": ...}, {"type": "custom", "name": ...} '
-    'or {"type": "allowed_tools", "mode": ..., "tools": [...]}'
+    '"auto", "none", "required", {"type": "function", "name": ...}, {"type": "custom", "name": ...}, '
+    '{"type": "web_search"} or {"type": "allowed_tools", "mode": ..., "tools": [...]}'
 )
 
 
@@ -213,10 +288,25 @@ def _chosen(choice: Fields, path: str, tools: Tools) -> Block:
     if kind in tools.left_out:
         tools.notes.changed(path, f"{LEFT_OUT[kind]}: auto")
         return {"type": "auto"}
-    if kind not in ("function", "custom"):
+    name = _of_kind(choice, kind, path, tools)
+    if name is None:
         raise refuse(f"{path}.type", f"expected {_FORMS}")
     note_others(choice, ("type", "name", "namespace"), path, tools.notes)
-    return {"type": "tool", "name": _named(choice, path, tools)}
+    return {"type": "tool", "name": name}
+
+
+def _of_kind(choice: Fields, kind: str, path: str, tools: Tools) -> str | None:
+    """The legal name of the tool that is chosen; None for a kind that cannot be.
+
+    Raises GatewayError (400) for one that is not offered.
+    """
+    if kind in searches.TYPES:
+        if not tools.searching:
+            raise refuse(f"{path}.type", "there is no web search in this request")
+        return searches.NAME
+    if kind in LOCAL:
+        choice = {**choice, "name": kind}
+    return _named(choice, path, tools) if kind in ("function", "custom", *LOCAL) else None
 
 
 def _named(choice: Fields, path: str, tools: Tools) -> str:
@@ -237,8 +327,9 @@ def _allowed(choice: Fields, path: str, tools: Tools) -> Block:
         at = f"{path}.tools.{index}"
         tool = cast("Fields", expect(item, dict, at, "a tool"))
         kind = cast("str", expect(tool.get("type"), str, f"{at}.type", "a string"))
-        if kind in ("function", "custom"):
-            names.append(_named(tool, at, tools))
+        name = _of_kind(tool, kind, at, tools)
+        if name is not None:
+            names.append(name)
         elif kind not in tools.left_out:
             raise refuse(f"{at}.type", f"{kind} is not served here, only {_SUPPORTED}")
     note_others(choice, ("type", "mode", "tools"), path, tools.notes)
