@@ -12,8 +12,13 @@ from isthmus.frontends.gemini import answers as gemini_answers
 from isthmus.frontends.gemini import fates as gemini
 from isthmus.frontends.openai_chat import answer as chat_answer
 from isthmus.frontends.openai_chat import fates as chat
+from isthmus.frontends.openai_responses import answer as responses_answer
+from isthmus.frontends.openai_responses import fates as responses
 
-PAGES = ("dialects/anthropic.md", "dialects/gemini.md", "dialects/openai-chat.md")
+PAGES = (
+    *("dialects/anthropic.md", "dialects/gemini.md"),
+    *("dialects/openai-chat.md", "dialects/openai-responses.md"),
+)
 
 TABLES: Mapping[str, tuple[str, Fates]] = {
     "chat_request": ("Member of the body", chat.REQUEST),
@@ -21,6 +26,11 @@ TABLES: Mapping[str, tuple[str, Fates]] = {
     "chat_parts": ("Type of part", chat.PARTS),
     "chat_assistant": ("Member of an assistant's message", chat.ASSISTANT),
     "chat_answer": ("Of Claude's answer", chat.ANSWER),
+    "responses_request": ("Member of the body", responses.REQUEST),
+    "responses_items": ("Type of item", responses.ITEMS),
+    "responses_parts": ("Type of part", responses.PARTS),
+    "responses_tools": ("Type of tool", responses.TOOLS),
+    "responses_answer": ("Of Claude's answer", responses.ANSWER),
     "gemini_request": ("Member of the body", gemini.REQUEST),
     "gemini_config": ("Member of `generationConfig`", gemini.CONFIG),
     "gemini_tools": ("Member of a tool", gemini.TOOLS),
@@ -31,6 +41,11 @@ TABLES: Mapping[str, tuple[str, Fates]] = {
 
 REASONS: Mapping[str, tuple[str, Mapping[str, str], str]] = {
     "chat_reasons": ("finish_reason", chat_answer.FINISH, "`tool_calls` after a call, else `stop`"),
+    "responses_reasons": (
+        "incomplete_details.reason",
+        responses_answer.CUT,
+        "none: it is `completed`",
+    ),
     "gemini_reasons": ("finishReason", gemini_answers.FINISH, "`OTHER`"),
 }
 """By name in the pages: the field of the dialect, its values by stop reason, and that of any other."""
@@ -46,7 +61,11 @@ def tables() -> dict[str, str]:
         name: table(("`stop_reason`", f"`{field}`"), _reasons(values, other))
         for name, (field, values, other) in REASONS.items()
     }
-    errors = (("anthropic", "`type`"), ("openai-chat", "`type` and `code`"), ("gemini", "`status`"))
+    errors = (
+        ("anthropic", "`type`"),
+        *((dialect, "`type` and `code`") for dialect in ("openai-chat", "openai-responses")),
+        ("gemini", "`status`"),
+    )
     for dialect, head in errors:
         name = f"{dialect.partition('-')[2] or dialect}_errors"
         found[name] = table(("Status", head), _errors(dialect))
@@ -79,7 +98,7 @@ def _errors(dialect: str) -> Iterator[Sequence[str]]:
             status = OUTSIDE_ANTHROPIC.get(status, status)
         names = {"anthropic": kind.anthropic, "gemini": kind.gemini}
         said = f"`{names.get(dialect, kind.openai)}`"
-        if dialect == "openai-chat" and kind.openai_code:
+        if dialect.startswith("openai-") and kind.openai_code:
             said += f", `{kind.openai_code}`"
         found.add((str(status), said))
     yield from sorted(found)

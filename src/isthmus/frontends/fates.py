@@ -26,3 +26,8 @@ def lost(reasons: Mapping[str, str]) -> Fates:
 def refused(names: Iterable[str], reason: str) -> Fates:
     """The fates of fields that are refused, all for one reason."""
     return dict.fromkeys(names, ("refused", reason))
+
+
+def refusals(reasons: Mapping[str, str]) -> Fates:
+    """The fates of fields that are refused, each for its reason."""
+    return {name: ("refused", reason) for name, reason in reasons.items()}
