@@ -22,6 +22,8 @@ TRANSLATED_VERSION = "2023-06-01"
 
 FAST = "fast-mode-2026-02-01"
 """The beta that a request for speed needs on most models: added where a selector asked for it."""
+_FAST_FAMILY = "fast-mode-"
+"""Two versions of one beta in a request are refused, so a version that the client names stands alone."""
 
 ON_DEMAND = "compact-2026-09-04"
 AT_A_THRESHOLD = "compact-2026-01-12"
@@ -102,14 +104,15 @@ def _fit(body: Body, request: Request, target: Target, notes: Notes) -> None:
 
 def _headers(request: Request, body: Body, native: bool) -> Headers:
     own = (("content-type", "application/json"), ("accept-encoding", "identity"))
-    if body.edited and body.peek("speed") == "fast" and FAST not in str(request.headers):
+    betas = tuple(row for row in request.headers if row[0] == "anthropic-beta")
+    named = any(_FAST_FAMILY in value for _, value in betas)
+    if body.edited and body.peek("speed") == "fast" and not named:
         own = (*own, ("anthropic-beta", FAST))
     if native:
         listed = {
             t.strip().lower() for k, v in request.headers if k == "connection" for t in v.split(",")
         }
         return (*(row for row in request.headers if _passes(row[0]) and row[0] not in listed), *own)
-    betas = tuple(row for row in request.headers if row[0] == "anthropic-beta")
     needed = (("anthropic-beta", beta) for beta in _betas(body) if beta not in str(betas))
     return (("anthropic-version", TRANSLATED_VERSION), *betas, *needed, *own)
 
