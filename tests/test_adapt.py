@@ -45,6 +45,19 @@ ROWS: list[tuple[str, str, dict[str, Any], dict[str, Any], list[str]]] = [
         },
         ["thinking"],
     ),
+    *(
+        (
+            f"a budget of {budget} to an effort",
+            "claude-opus-4-8",
+            {"thinking": {"type": "enabled", "budget_tokens": budget}},
+            {"thinking": ADAPTIVE, "output_config": {"effort": effort}},
+            ["thinking"],
+        )
+        for budget, effort in (
+            *((1024, "low"), (1999, "low"), (2000, "medium"), (7999, "medium")),
+            *((8000, "high"), (23_999, "high"), (24_000, "xhigh"), (100_000, "xhigh")),
+        )
+    ),
     (
         "the caller's effort wins over the budget",
         "claude-opus-4-8",
