@@ -4,7 +4,7 @@ import base64
 import copy
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hypothesis import strategies as st
@@ -330,12 +330,33 @@ NOISE = st.one_of(
 )
 
 
+NEW_DELTAS = st.builds(
+    lambda extra: {**extra, "type": "delta_of_next_year"},
+    OBJECTS
+    | st.just({"text": "new", "thinking": "new", "partial_json": "new", "signature": "new"}),
+)
+OPEN_BLOCKS = ("text", "thinking", *CALLS, "compaction")
+
+
+@st.composite
+def with_new_deltas(draw: st.DrawFn, part: Part) -> Part:
+    """A block of today in a stream of a later API, whose further deltas say nothing to its message."""
+    if part.start["type"] not in OPEN_BLOCKS:
+        return part
+    deltas = list(part.deltas)
+    for delta in draw(st.lists(NEW_DELTAS, max_size=1)):
+        deltas.insert(draw(st.integers(0, len(deltas))), delta)
+    return replace(part, deltas=deltas)
+
+
 @st.composite
 def streams(
     draw: st.DrawFn, parts: st.SearchStrategy[Part] = PARTS, *, noise: bool = True
 ) -> Stream:
     """A legal stream by the grammar of the Messages API (its streaming page)."""
     delta, blocks = draw(endings(draw(st.lists(parts, max_size=4))))
+    if noise:
+        blocks = [draw(with_new_deltas(part)) for part in blocks]
     head: Value = {
         "id": "msg_" + draw(NAMES),
         "type": "message",

@@ -304,6 +304,16 @@ def test_fields_beside_the_delta_belong_to_the_message() -> None:
     assert dict(message)["context_management"] == edits
 
 
+@pytest.mark.parametrize("kind", GRAMMAR)
+def test_a_delta_of_a_newer_api_leaves_the_message_as_it_is(kind: str) -> None:
+    """As the official SDKs do; one that we know still has to stand in a block of its own."""
+    fields: dict[str, Any] = {"id": "t", "name": "n", "input": {}, "text": "a", "thinking": "a"}
+    block = opened(kind=kind, **fields)
+    new = delta(kind="brand_new_delta", text="b", thinking="b", partial_json="{", citation={})
+    without = collect(events(START, block, closed(), DELTA, STOP))
+    assert collect(events(START, block, new, new, closed(), DELTA, STOP)) == without
+
+
 @pytest.mark.parametrize(
     ("pieces", "value", "text"),
     [

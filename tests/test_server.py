@@ -159,6 +159,34 @@ def _scripted(world: World, events: list[dict[str, Any]]) -> bytes:
     return json.dumps(message(stream=True)).encode()
 
 
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_delta_of_a_newer_api_ends_no_stream(world: World, dialect: str) -> None:
+    text = {"type": "text", "text": ""}
+    deltas = [
+        {"type": "text_delta", "text": "before "},
+        {"type": "brand_new_delta", "text": "unread"},
+        {"type": "text_delta", "text": "after"},
+    ]
+    world.script(
+        events=[
+            {"type": "message_start", "message": {**_head(), "id": "msg_of_next_year"}},
+            {"type": "content_block_start", "index": 0, "content_block": text},
+            *({"type": "content_block_delta", "index": 0, "delta": delta} for delta in deltas),
+            {"type": "content_block_stop", "index": 0},
+            {
+                "type": "message_delta",
+                "delta": {"stop_reason": "end_turn", "stop_sequence": None},
+                "usage": {"output_tokens": 1},
+            },
+            {"type": "message_stop"},
+        ]
+    )
+    path, body = asked(dialect, "hi", stream=True)
+    reply = world.post(path, body, **HEADERS[dialect])
+    assert "before after" in json.dumps(whole_stream(dialect, reply).message)
+    assert (b"brand_new_delta" in reply.body) == (dialect == "anthropic")
+
+
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
 def test_encoded_bodies_are_decoded(world: World, encoding: str) -> None:
     body = json.dumps(message()).encode()

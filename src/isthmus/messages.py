@@ -46,7 +46,8 @@ class Shape:
     """What a block of one type looks like in a stream.
 
     ``empty`` holds the fields of ``content_block_start`` before any delta, ``deltas`` the delta types
-    that may follow; a block type without a row arrives complete and takes none.
+    that may follow, beside those of a newer API; a block type without a row arrives complete and
+    takes none.
     """
 
     empty: dict[str, Any]
@@ -65,6 +66,8 @@ GRAMMAR: dict[str, Shape] = {
     "compaction": Shape({"content": None}, ("compaction_delta",)),
 }
 
+DELTAS = frozenset(kind for shape in GRAMMAR.values() for kind in shape.deltas)
+"""Every delta type that we know. A newer API may send others, which mean nothing to us."""
 
 REQUIRED: dict[str, dict[str, type]] = {
     "text": {"text": str},
@@ -101,8 +104,8 @@ class Reader:
     """Follows one stream by the grammar and collects its message.
 
     ``stream := message_start (ping | block)* message_delta+ message_stop``; blocks are numbered from
-    0 without gaps and never overlap; ``ping`` and unknown events may stand anywhere; an ``error``
-    event ends the stream.
+    0 without gaps and never overlap; ``ping`` and unknown events may stand anywhere, and unknown
+    deltas in any block, whose message they leave as it is; an ``error`` event ends the stream.
     """
 
     def __init__(self) -> None:
@@ -161,7 +164,9 @@ class Reader:
         shape = GRAMMAR.get(block["type"])
         _complete(delta)
         if shape and delta["type"] not in shape.deltas:
-            raise broken(f"a {delta['type']} in a {block['type']} block")
+            if delta["type"] in DELTAS:
+                raise broken(f"a {delta['type']} in a {block['type']} block")
+            return
         for name, piece in delta.items():
             if name in GROWING:
                 self._pieces.setdefault(name, []).append(piece)
