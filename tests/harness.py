@@ -79,15 +79,23 @@ class Loop:
 class World:
     """A gateway whose backend ``anthropic`` is a simulator on a socket of its own.
 
-    ``config`` is laid over the defaults; the ports are ``port`` and ``anthropic_port``.
+    ``backend`` is laid over that backend's section and ``config`` over the whole configuration; the
+    ports are ``port`` and ``anthropic_port``.
     """
 
-    def __init__(self, options: Options | None = None, **config: Any) -> None:
+    def __init__(
+        self,
+        options: Options | None = None,
+        *,
+        backend: Mapping[str, Any] | None = None,
+        **config: Any,
+    ) -> None:
         self.loop = Loop()
         self.simulator = Simulator(options or Options(api_keys=(UPSTREAM_KEY,)))
         self.loop.run(self.simulator.start())
-        backend = {"type": "anthropic", "api_key": UPSTREAM_KEY, "base_url": self.simulator.url}
-        settings = {"port": 0, "anthropic_port": 0, "backends": {"anthropic": backend}, **config}
+        section = {"type": "anthropic", "api_key": UPSTREAM_KEY, "base_url": self.simulator.url}
+        section |= backend or {}
+        settings = {"port": 0, "anthropic_port": 0, "backends": {"anthropic": section}, **config}
         ready: list[Mapping[str, int]] = []
         bound = threading.Event()
 

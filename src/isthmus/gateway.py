@@ -26,6 +26,7 @@ from isthmus.request import Body, HttpRequest, Request, Target
 from isthmus.responses import Responses
 from isthmus.simulator import Options, Simulator
 from isthmus.steps.key import choose_key
+from isthmus.steps.pause import continue_pauses
 from isthmus.steps.refused import refused_reasoning
 from isthmus.steps.vault import vault
 from isthmus.storage.memory import MemoryStore
@@ -69,7 +70,10 @@ class Gateway:
         kept = config.responses
         store = MemoryStore(kept.max_bytes, kept.max_age, monotonic) if kept.store else None
         self.responses = Responses(store)
-        steps = [*self._remembering(), choose_key(keys)]
+        dialects = {name: BACKENDS[row.type].DIALECT for name, row in config.backends.items()}
+        tick = min(config.timeouts.keepalive, HEAD_SECONDS)
+        pauses = continue_pauses(dialects, tick, _now)
+        steps = [*self._remembering(), choose_key(keys), pauses]
         self._call: Call = compose(steps, self._attempt)
         self._explained: Call = compose(steps, self._explanation)
         self._profiles = profiles_of(config.profiles)
@@ -166,11 +170,17 @@ class Gateway:
         return answer
 
     def _deadlines(self, request: Request, account: Account) -> Deadlines:
-        """What the config grants; the head of an answer that is not streamed comes with its end."""
+        """What the config grants, less what earlier rounds of the same attempt took of it.
+
+        The head of an answer that is not streamed comes with its end.
+        """
         times = self.config.timeouts
         total = times.stream_total if request.stream else times.total
+        if request.pause is not None:
+            total = max(0.0, total - request.pause.seconds)
         if _streams(request, account):
-            return Deadlines(times.connect, times.first_event, times.idle, total)
+            first = min(times.first_event, total)
+            return Deadlines(times.connect, first, times.idle, total)
         return Deadlines(times.connect, total, total, total)
 
     async def _fill(
@@ -188,7 +198,7 @@ class Gateway:
             raise await _not_streamed(response)
         tick = min(self.config.timeouts.keepalive, HEAD_SECONDS)
         batches = _batches(response, account.dialect.decoder(request), tick)
-        first = await _first(batches, asyncio.get_running_loop().time)
+        first = await _first(batches, _now)
         answer.events = _rejoined(first, batches)
 
     async def _list_models(self, name: str) -> list[Model]:
@@ -218,6 +228,10 @@ class Gateway:
         if not isinstance(value, dict):
             raise errors.broken("no JSON object")
         return response.status, cast("dict[str, Any]", value)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _is_model(row: Any) -> bool:

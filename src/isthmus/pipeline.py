@@ -1,4 +1,15 @@
-"""How a request is answered: ``Call``, ``Answer`` and the steps between them."""
+"""How a request is answered: ``Call``, ``Answer`` and the steps between them.
+
+The order of the steps, outermost first: once per exchange
+
+* ``vault``: what a client cannot carry comes back before anything is chosen by the conversation;
+
+and per attempt
+
+* ``key``: which key of the backend;
+* ``pause``: as many rounds as a paused turn takes, within the one key, since the account holds what the
+  turn refers to: its cached prompt, its container.
+"""
 
 from __future__ import annotations
 

@@ -214,6 +214,18 @@ class Target:
     profile: Profile | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A turn that the provider paused: what it has said of it, in which container, in how many seconds.
+
+    A backend sends the blocks, as they came, behind the messages of the request.
+    """
+
+    blocks: tuple[dict[str, Any], ...]
+    container: str | None
+    seconds: float
+
+
 @dataclass(slots=True)
 class Request:
     """What a client asks, in the hub's terms, whatever dialect it came in.
@@ -222,8 +234,9 @@ class Request:
     backend makes of it what the target's model takes. ``model`` is the selector as the client wrote
     it; ``stream`` says whether the client wants events; ``headers`` and ``query`` are the caller's,
     for the native lane. ``caller`` tells whose request it is, so that nobody is given what was kept
-    for another. ``target`` and ``key``, the provider's, are set for each attempt. ``memory`` is the
-    frontend's own: what its encoder must know of the request.
+    for another. ``target`` and ``key``, the provider's, are set for each attempt, ``pause`` for each
+    round of it but the first. ``memory`` is the frontend's own: what its encoder must know of the
+    request.
     """
 
     dialect: str
@@ -237,6 +250,7 @@ class Request:
     caller: str = ""
     target: Target | None = None
     key: str = field(default="", repr=False)
+    pause: Pause | None = None
     memory: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 

@@ -11,7 +11,16 @@ from isthmus.errors import GatewayError, cut_off, provider_error, quoted
 from isthmus.event import Event
 from isthmus.messages import STREAM_EVENTS
 from isthmus.profiles import Profile, profile
-from isthmus.request import Body, Headers, HttpRequest, Notes, Request, Target, check_shapes
+from isthmus.request import (
+    Body,
+    Headers,
+    HttpRequest,
+    Notes,
+    Pause,
+    Request,
+    Target,
+    check_shapes,
+)
 from isthmus.routing import selector
 
 DIALECT = "anthropic"
@@ -65,6 +74,8 @@ def encode(request: Request, target: Target, notes: Notes) -> HttpRequest:
         _fit(body, request, target, notes)
         if "compaction" not in body:
             refuse_continuation(body, _taken(target))
+        if request.pause is not None:
+            _resume(body, request.pause)
     elif target.changed:
         body = _fitted_if_sound(body, request, target, notes)
     return HttpRequest(
@@ -74,6 +85,19 @@ def encode(request: Request, target: Target, notes: Notes) -> HttpRequest:
         headers=(*_headers(request, body, native), ("x-api-key", request.key)),
         body=body.wire(),
     )
+
+
+def _resume(body: Body, pause: Pause) -> None:
+    """Put a paused turn at the end of a body that is otherwise the one of the first round.
+
+    The code that the turn runs goes on in its container.
+    """
+    turn = {"role": "assistant", "content": list(pause.blocks)}
+    body.edit("messages", [*body.peek("messages"), turn])
+    if pause.container is not None:
+        asked = body.peek("container")
+        named = {**asked, "id": pause.container} if isinstance(asked, dict) else pause.container
+        body.edit("container", named)
 
 
 def _taken(target: Target) -> Profile:
