@@ -229,6 +229,25 @@ def test_what_the_scan_lets_pass_is_refused_when_it_is_read(value: bytes) -> Non
     assert caught.value.row.status == 400
 
 
+@given(spliceable())
+def test_a_members_text_is_the_clients_own(drawn: tuple[str, list[str]]) -> None:
+    text, names = drawn
+    body = Body(text.encode())
+    for name in set(names):
+        if names.count(name) == 1:
+            assert json.loads(body.text(name) or b"") == json.loads(text)[name]
+            assert (body.text(name) or b"") in text.encode()
+
+
+def test_a_member_that_is_no_longer_as_it_came_has_no_text() -> None:
+    body = Body(b'{"a": 1.0, "b": 2, "c": 3, "c": 4}')
+    body.edit("a", 2)
+    body.drop("b")
+    assert body.text("a") is body.text("b") is body.text("x") is Body({"a": 1}).text("a") is None
+    with pytest.raises(GatewayError):
+        body.text("c")
+
+
 # --- notes --------------------------------------------------------------------------------------
 
 

@@ -13,7 +13,17 @@ from hypothesis import strategies as st
 from isthmus import wire
 from isthmus.errors import GatewayError
 
-from .strategies import FORMS, JSON, Form, framed, json_texts, on_the_wire, spliceable, splits
+from .strategies import (
+    BLANKS,
+    FORMS,
+    JSON,
+    Form,
+    framed,
+    json_texts,
+    on_the_wire,
+    spliceable,
+    splits,
+)
 
 DEEP = 100_000
 
@@ -212,6 +222,26 @@ def test_members_are_found_where_they_stand(drawn: tuple[str, list[str]]) -> Non
     } == last
     assert found.repeated == {name for name in names if names.count(name) > 1}
     assert set(found) == set(names)
+
+
+@given(st.lists(json_texts(), max_size=4), st.lists(BLANKS, min_size=10, max_size=10))
+def test_items_are_found_where_they_stand(texts: list[str], blanks: list[str]) -> None:
+    before, after = blanks[:5], blanks[5:]
+    rows = [left + text + right for left, text, right in zip(before, texts, after, strict=False)]
+    body = f"{before[4]}[{','.join(rows) or after[4]}]".encode()
+    assert [body[start:end].decode() for start, end in wire.items(body)] == texts
+
+
+@pytest.mark.parametrize("text", [b"null", b"1", b'"[1]"', b'{"a":[1]}', b"[]", b" [ ] "])
+def test_what_is_no_array_has_no_items(text: bytes) -> None:
+    assert wire.items(text) == []
+
+
+@pytest.mark.parametrize("text", [b"", b"nope", b"[1", b"[1,]", b"[" * DEEP])
+def test_the_items_of_what_is_not_json_are_refused_with_a_400(text: bytes) -> None:
+    with pytest.raises(GatewayError) as caught:
+        wire.items(text)
+    assert caught.value.row.status == 400
 
 
 @pytest.mark.parametrize("text", ["{}", " {\n} ", "{\t}\r\n"])

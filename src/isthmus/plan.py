@@ -47,7 +47,8 @@ def target_of(request: Request, config: Config, profiles: Profiles) -> Target:
     backend = parsed.backend or config.default_backend or next(iter(config.backends))
     changed = bool(parsed.parameters) or (forced is not None and parsed.model != request.model)
     row = profiles.profile(parsed.model)
-    return Target(backend, parsed.model, parsed.parameters, changed, row)
+    caches = config.backends[backend].prompt_cache == "auto"
+    return Target(backend, parsed.model, parsed.parameters, changed, row, caches)
 
 
 def plan(request: Request, target: Target, backend: Backend, strict: bool) -> Plan:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast
@@ -95,7 +94,6 @@ def _named(path: str, names: Mapping[str, str]) -> str:
 # --- the body -----------------------------------------------------------------------------------
 
 _DROPPED: Any = object()
-_BLANK = re.compile(rb"\s*")
 
 
 class Body:
@@ -132,12 +130,19 @@ class Body:
             value = self._edits[name]
             return None if value is _DROPPED else value
         if name in self._spans and name not in self._values:
-            if name in self._spans.repeated:
-                raise refuse(name, "this member stands twice in the body")
-            span = self._spans[name]
-            text = (self._wire or b"")[span.value : span.end]
-            self._values[name], _ = wire.loads_repaired(text)
+            self._values[name], _ = wire.loads_repaired(self.text(name) or b"")
         return self._values.get(name)
+
+    def text(self, name: str) -> bytes | None:
+        """The JSON text of one member as it came; None where it is absent or not kept so.
+
+        Raises GatewayError (400) where the member stands twice in the body.
+        """
+        if self._wire is None or name in self._edits or name not in self._spans:
+            return None
+        if name in self._spans.repeated:
+            raise refuse(name, "this member stands twice in the body")
+        return self._wire[self._spans[name].value : self._spans[name].end]
 
     def first(self, name: str) -> bytes:
         """The JSON text of the first item of an array; b"" if there is none."""
@@ -175,7 +180,7 @@ class Body:
         kept: list[bytes] = []
         start = source.index(b"{") + 1
         for name, span in self._spans.rows:
-            end = _blank_end(source, span.end)
+            end = wire.blank_end(source, span.end)
             if name not in self._edits:
                 kept.append(source[start:end])
             elif self._edits[name] is not _DROPPED and span is self._spans[name]:
@@ -188,11 +193,6 @@ class Body:
             if name not in self._spans and value is not _DROPPED
         ]
         return b"{" + b",".join(kept) + b"}"
-
-
-def _blank_end(source: bytes, position: int) -> int:
-    match = _BLANK.match(source, position)
-    return match.end() if match else position
 
 
 # --- the request --------------------------------------------------------------------------------
@@ -212,6 +212,7 @@ class Target:
     parameters: Mapping[str, Any] = field(default_factory=dict[str, Any])
     changed: bool = False
     profile: Profile | None = None
+    prompt_cache: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,6 +102,12 @@ class BackendConfig(Section):
     models: list[Name] | None = Field(
         None, title="list of names", description="The models to show in model lists."
     )
+    prompt_cache: Literal["off", "auto"] = Field(
+        "off",
+        title="off or auto",
+        description="`auto` has the provider cache the prompts of requests in which the client set no "
+        "`cache_control` itself.",
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -21,6 +21,7 @@ _encode_sorted = msgspec.json.Encoder(order="deterministic").encode
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _KEY = re.compile(rb'\s*("(?:[^"\\]|\\.)*+")\s*:\s*')
 _AFTER = re.compile(rb"\s*([,}])")
+_BLANK = re.compile(rb"[ \t\r\n]*")
 _START = re.compile(rb"\s*\{")
 _REFUSALS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
@@ -115,6 +116,32 @@ def first_item(text: bytes) -> bytes:
     except _REFUSALS:
         return b""
     return bytes(items[0]) if items else b""
+
+
+def items(text: bytes) -> list[tuple[int, int]]:
+    """Where the items of a JSON array begin and end in its text; [] for anything else.
+
+    Raises GatewayError (400) for what is no JSON that can be read.
+    """
+    try:
+        values = _decode_items(text)
+    except msgspec.ValidationError:
+        return []
+    except _REFUSALS:
+        raise refuse("", "an array that cannot be read") from None
+    found: list[tuple[int, int]] = []
+    position = text.index(b"[") + 1
+    for value in values:
+        start = blank_end(text, position)
+        found.append((start, start + len(memoryview(value))))
+        position = blank_end(text, found[-1][1]) + 1
+    return found
+
+
+def blank_end(text: bytes, position: int) -> int:
+    """The position behind the white space that begins at this one."""
+    match = _BLANK.match(text, position)
+    return match.end() if match else position
 
 
 class Span(NamedTuple):

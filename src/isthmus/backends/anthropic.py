@@ -11,6 +11,7 @@ from isthmus.errors import GatewayError, cut_off, provider_error, quoted
 from isthmus.event import Event
 from isthmus.messages import STREAM_EVENTS
 from isthmus.profiles import Profile, profile
+from isthmus.prompt_cache import marked
 from isthmus.request import (
     Body,
     Headers,
@@ -83,8 +84,14 @@ def encode(request: Request, target: Target, notes: Notes) -> HttpRequest:
         path=PATHS[request.operation],
         query=_without_key(request.query) if native else "",
         headers=(*_headers(request, body, native), ("x-api-key", request.key)),
-        body=body.wire(),
+        body=_cached(body, request, target).wire(),
     )
+
+
+def _cached(body: Body, request: Request, target: Target) -> Body:
+    """The body with the markers that the operator asks for; what is only counted needs none."""
+    wanted = target.prompt_cache and request.operation == "messages"
+    return marked(body) if wanted else body
 
 
 def _resume(body: Body, pause: Pause) -> None:
