@@ -232,6 +232,18 @@ def test_a_claude_client_goes_on_by_itself(world: World, stream: bool) -> None:
 
 
 @EACH_DIALECT
+def test_white_space_that_cannot_be_sent_back(world: World, dialect: str) -> None:
+    """Neither a text of nothing else nor the end of the last text; the client gets all of it."""
+    world.script(blocks=[call(1), found(1), text("\n"), text("a \n")], stop_reason="pause_turn")
+    world.script(blocks=[text("b "), call(2)], stop_reason="pause_turn")
+    world.script(blocks=[found(2), text("c")])
+    assert text_of(dialect, answered(world, dialect, stream=True)) == "\na \nb c"
+    _, second, third = (body["messages"][-1]["content"] for body in bodies(world))
+    assert second == [call(1), found(1), text("a")]
+    assert third == [call(1), found(1), text("a \n"), text("b "), call(2)]
+
+
+@EACH_DIALECT
 def test_code_goes_on_in_its_container(world: World, dialect: str) -> None:
     container = {"id": "container_1", "expires_at": "2026-12-31T23:59:59Z"}
     world.script(**SCRIPTS[0], extra={"container": container})

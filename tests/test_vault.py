@@ -190,6 +190,19 @@ def test_what_is_put_back_is_the_providers_turn_as_it_was(world: World) -> None:
     assert turn[4]["input"] == {"city": "Oslo", "b": [1.0, 1e9]}
 
 
+def test_text_that_the_provider_would_refuse_stays_out(world: World) -> None:
+    """The model may write white space alone; no request may hold it."""
+    talk = Talk(world)
+    words = ["a", "\n\n", "b ", " "]
+    blocks = [{"type": "text", "text": word} for word in words]
+    world.script(blocks=[{"type": "thinking", "thinking": ""}, *blocks])
+    talk.say({"role": "user", "content": "Hello"})
+    talk.say({"role": "user", "content": "And again"})
+    turn = talk.sent()["messages"][1]["content"]
+    assert [block.get("text") for block in turn] == [None, "a", "b "]
+    assert turn[0]["signature"]
+
+
 def test_an_edited_history_goes_stripped_with_a_note(world: World) -> None:
     talk = Talk(world)
     talk.say(ASKED)

@@ -237,6 +237,14 @@ def _parsed(text: str) -> Input:
     return Input(cast("dict[str, Any]", value) if isinstance(value, dict) else {}, text)
 
 
+def sendable(content: Iterable[Block]) -> list[Block]:
+    """The blocks of an answer that can be sent back: not text without a visible character.
+
+    The model may write such a text, for instance between two calls, and the API then refuses it.
+    """
+    return [b for b in content if b["type"] != "text" or b["text"].strip()]
+
+
 def collect(events: Iterable[Event]) -> Message:
     """Join a stream into its message. Raises GatewayError when it is illegal, failed or cut off."""
     reader = Reader()

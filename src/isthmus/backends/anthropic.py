@@ -9,7 +9,7 @@ from isthmus import wire
 from isthmus.adapt import adapt, refuse_continuation
 from isthmus.errors import GatewayError, cut_off, provider_error, quoted
 from isthmus.event import Event
-from isthmus.messages import STREAM_EVENTS
+from isthmus.messages import STREAM_EVENTS, Turn
 from isthmus.profiles import Profile, profile
 from isthmus.prompt_cache import marked
 from isthmus.request import (
@@ -23,6 +23,7 @@ from isthmus.request import (
     check_shapes,
 )
 from isthmus.routing import selector
+from isthmus.turns import trimmed
 
 DIALECT = "anthropic"
 PATHS = {"messages": "/v1/messages", "count_tokens": "/v1/messages/count_tokens"}
@@ -99,8 +100,8 @@ def _resume(body: Body, pause: Pause) -> None:
 
     The code that the turn runs goes on in its container.
     """
-    turn = {"role": "assistant", "content": list(pause.blocks)}
-    body.edit("messages", [*body.peek("messages"), turn])
+    turn: Turn = {"role": "assistant", "content": list(pause.blocks)}
+    body.edit("messages", trimmed([*body.peek("messages"), turn], Notes(), "messages"))
     if pause.container is not None:
         asked = body.peek("container")
         named = {**asked, "id": pause.container} if isinstance(asked, dict) else pause.container

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from isthmus.errors import GatewayError
 from isthmus.event import Event
-from isthmus.messages import Block, Reader
+from isthmus.messages import Block, Reader, sendable
 from isthmus.pipeline import Answer, Call, Step
 from isthmus.request import Body, Pause, Request
 
@@ -141,7 +141,7 @@ class _Turn:
         message = self._reader.message
         if self._reader.state != "done" or message.get("stop_reason") != "pause_turn":
             return False
-        said = [*self._said, *message["content"]]
+        said = sendable([*self._said, *message["content"]])
         called = any(block["type"] == "tool_use" for block in said)
         return bool(said) and not called and self._round < ROUNDS
 
@@ -159,7 +159,8 @@ class _Turn:
         message = self._reader.message
         self._said += message["content"]
         self._used.append(message["usage"])
-        pause = Pause(tuple(self._said), _container(message), self._elapsed())
+        said = tuple(sendable(self._said))
+        pause = Pause(said, _container(message), self._elapsed())
         self._asking = asyncio.ensure_future(self._call(replace(self._request, pause=pause)))
         self._reader = Reader()
         self._ends = list[Event]()

@@ -17,7 +17,7 @@ from hashlib import blake2b
 from typing import Any, cast
 
 from isthmus import wire
-from isthmus.messages import Block, Input, Message
+from isthmus.messages import Block, Input, Message, sendable
 from isthmus.pipeline import Answer, Call, Step
 from isthmus.profiles import Profile
 from isthmus.request import Request
@@ -216,7 +216,7 @@ def _record(message: Message, sent: list[Turn], kept: Kept | None, turn: int) ->
 
     ``sent`` are the turns that it answers, ``turn`` how many of them are the assistant's.
     """
-    content = message["content"]
+    content = sendable(message["content"])
     whole = message.get("stop_reason") not in UNFINISHED and all(map(_is_whole, content))
     plain = all(block["type"] in PLAIN for block in content)
     if not whole or (plain and kept is None) or not any(b["type"] in PLAIN for b in content):
