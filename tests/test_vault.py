@@ -190,6 +190,54 @@ def test_what_is_put_back_is_the_providers_turn_as_it_was(world: World) -> None:
     assert turn[4]["input"] == {"city": "Oslo", "b": [1.0, 1e9]}
 
 
+def carried(world: World, items: list[Any], thought: str, words: str | None) -> list[Any]:
+    """The output of a response that thinks so and says so, for a client that carries its reasoning."""
+    said = [] if words is None else [{"type": "text", "text": words}]
+    world.script(blocks=[{"type": "thinking", "thinking": thought}, *said])
+    fields = {"include": ["reasoning.encrypted_content"], "store": False}
+    reply = world.post("/v1/responses", {"model": BOUND, "input": items, **fields})
+    assert reply.status == 200, reply.body
+    return reply.json()["output"]
+
+
+def test_what_a_client_brings_itself_is_its_own(world: World) -> None:
+    """Two conversations of one wording, each with its own thinking: neither gets the other's."""
+    asked = [{"role": "user", "content": "Hello"}]
+    outputs = [carried(world, asked, thought, "Hi.") for thought in ("one", "two")]
+    for thought, output in zip(("one", "two"), outputs, strict=True):
+        carried(world, [*asked, *output, asked[0]], "more", "Bye.")
+        turn = world_sent(world)["messages"][1]["content"]
+        assert turn[0]["thinking"] == thought
+
+
+def test_a_turn_of_thinking_alone_breaks_no_run(world: World) -> None:
+    """A Gemini client brings it back, so those before it are still put back as they were."""
+    call = {"type": "tool_use", "name": "get_weather", "input": {"b": 1}, "caller": CALLER}
+    result = {"functionResponse": {"name": "get_weather", "response": {"output": "7 degrees"}}}
+    contents: list[Any] = []
+    tools = [{"functionDeclarations": [{"name": "get_weather"}]}]
+    answers: list[list[Any]] = [[call], [], [{"type": "text", "text": "Ho."}], []]
+    for said, heard in zip(answers, ({"text": "Go."}, result, *[{"text": "Go."}] * 2), strict=True):
+        world.script(blocks=[{"type": "thinking", "thinking": "Hm."}, *said])
+        contents.append({"role": "user", "parts": [heard]})
+        path = f"/v1beta/models/{BOUND}:generateContent"
+        reply = world.post(path, {"contents": contents, "tools": tools})
+        assert reply.status == 200, reply.body
+        contents.append(reply.json()["candidates"][0]["content"])
+    sent = [json.loads(request.body)["messages"] for request in world.received()]
+    for before, after in itertools.pairwise(sent):
+        assert after[: len(before)] == before
+    assert sent[-1][1]["content"][1]["caller"] == CALLER
+    assert [len(row) for row in thoughts({"messages": sent[-1]})] == [1] * 3
+
+
+CALLER = {"type": "direct"}
+
+
+def world_sent(world: World) -> Any:
+    return json.loads(world.received()[-1].body)
+
+
 def test_text_that_the_provider_would_refuse_stays_out(world: World) -> None:
     """The model may write white space alone; no request may hold it."""
     talk = Talk(world)

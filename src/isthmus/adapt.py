@@ -336,6 +336,10 @@ def _system_turns(body: Body, profile: Profile, notes: Notes) -> None:
 
     Anywhere else it becomes user text at the same place: hoisting it would change its meaning, the
     cached prefix, and the thinking that is bound to that prefix.
+
+    At the very end it is a `system` turn too. Where no answer then follows it, because the client broke
+    it off or had nothing of it to send back, it becomes user text after all: the API takes no user turn
+    behind a `system` one. The cache then misses from there on; no thinking stands behind it.
     """
     turns = cast("list[dict[str, Any]]", body.peek("messages") or [])
     if not any(turn.get("role") == "system" for turn in turns):

@@ -2,7 +2,8 @@
 
 The order of the steps, outermost first: once per exchange
 
-* ``vault``: what a client cannot carry comes back before anything is chosen by the conversation;
+* ``responses.step`` and ``vault``: the conversation is whole before anything is chosen by it;
+* ``refused``: what the provider would refuse of that goes again;
 
 and per attempt
 

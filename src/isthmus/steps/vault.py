@@ -207,8 +207,21 @@ async def _run(store: Store, talk: Conversation) -> Kept | None:
     if len(run) < len(values) - latest["start"]:
         return None
     kept = Kept(latest["start"], run)
-    before = kept.put_back(talk)[: talk.spoken[-1]]
+    restored = kept.put_back(talk)
+    if not _agree(talk.turns, restored):
+        return None
+    before = restored[: talk.spoken[-1]]
     return kept if _digest(_reasoning(before)) == latest["before"] else None
+
+
+def _agree(given: Sequence[Turn], restored: Sequence[Turn]) -> bool:
+    """Whether the reasoning that the client brings itself is the one that was kept.
+
+    It may have had the same conversation twice: then what it brings is of this one, and stays.
+    """
+    kept = dict(_reasoning(restored))
+    brought = ((place, block) for place, blocks in _reasoning(given) for block in blocks)
+    return all(block in kept.get(place, ()) for place, block in brought)
 
 
 def _record(message: Message, sent: list[Turn], kept: Kept | None, turn: int) -> bytes | None:
@@ -219,7 +232,7 @@ def _record(message: Message, sent: list[Turn], kept: Kept | None, turn: int) ->
     content = sendable(message["content"])
     whole = message.get("stop_reason") not in UNFINISHED and all(map(_is_whole, content))
     plain = all(block["type"] in PLAIN for block in content)
-    if not whole or (plain and kept is None) or not any(b["type"] in PLAIN for b in content):
+    if not whole or not content or (plain and kept is None):
         return None
     start = kept.start if kept is not None else turn
     before = _digest(_reasoning(sent))
