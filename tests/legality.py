@@ -563,14 +563,14 @@ class _Gemini:
         need(self.finish is None or self.finish in _GEMINI_ENDS, "finishReason", self.finish)
 
     def _join(self, part: Value) -> None:
-        """Append, or continue the text before it if that is of the same kind and not yet signed."""
+        """Append, or continue the text before it if that is of the same kind and nothing new is signed."""
         if not set(part) <= _DATA_OF_TEXT or not part.get("text"):
             if part.get("text") != "" or "thoughtSignature" in part:
                 self.parts.append(dict(part))
             return
         last = self.parts[-1] if self.parts else {}
         same = bool(last.get("text")) and last.get("thought") == part.get("thought")
-        if same and "thoughtSignature" not in last:
+        if same and "thoughtSignature" not in part:
             self.parts[-1] = {**last, **part, "text": last["text"] + part["text"]}
         else:
             self.parts.append(dict(part))

@@ -17,7 +17,7 @@ from isthmus.dialects import FRONTENDS
 from isthmus.errors import KINDS, GatewayError
 from isthmus.frontends import gemini, matched, openai_chat, openai_responses
 from isthmus.frontends.fates import Fates
-from isthmus.frontends.gemini import contents, settings
+from isthmus.frontends.gemini import contents, served, settings
 from isthmus.frontends.gemini import fates as gemini_fates
 from isthmus.frontends.openai_chat import fates as chat_fates
 from isthmus.frontends.openai_chat import messages
@@ -71,11 +71,11 @@ MEMBERS = {
     "gemini config": (gemini_fates.CONFIG, set(settings.CONFIG)),
     "gemini tools": (
         gemini_fates.TOOLS,
-        {"functionDeclarations", *settings.SERVED_BY_GOOGLE},
+        {"functionDeclarations", *served.SERVED, *settings.SERVED_BY_GOOGLE},
     ),
     "gemini parts": (
         gemini_fates.PARTS,
-        {*contents.KINDS, *contents.UNSUPPORTED, *contents.HINTS}
+        {*contents.KINDS, *served.NATIVE_PARTS, *contents.UNSUPPORTED, *contents.HINTS}
         | {"thought", "thoughtSignature", "cacheControl", "a block of Anthropic's"},
     ),
 }

@@ -529,7 +529,7 @@ def test_an_unknown_model(everywhere: genai.Client, call: Any) -> None:
     ("config", "named"),
     [
         ({"candidate_count": 2}, "generationConfig.candidateCount"),
-        ({"tools": [types.Tool(google_search=types.GoogleSearch())]}, "tools.0.googleSearch"),
+        ({"tools": [types.Tool(google_maps=types.GoogleMaps())]}, "tools.0.googleMaps"),
         ({"response_modalities": ["AUDIO"]}, "generationConfig.responseModalities"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -17,7 +17,15 @@ from isthmus.frontends.gemini.answers import ArrayEncoder, Encoder, failure, who
 from isthmus.frontends.gemini.contents import system_blocks, turns_of
 from isthmus.frontends.gemini.fields import Fields, cache_control
 from isthmus.frontends.gemini.names import Names
-from isthmus.frontends.gemini.settings import CONFIG, configure, declared, tool_choice, tool_of
+from isthmus.frontends.gemini.served import served_tools
+from isthmus.frontends.gemini.settings import (
+    CONFIG,
+    configure,
+    declared,
+    offered,
+    tool_choice,
+    tool_of,
+)
 from isthmus.messages import Message
 from isthmus.request import Body, HttpRequest, Notes, Request
 
@@ -153,15 +161,17 @@ def _hub(root: Fields, notes: Notes) -> tuple[dict[str, Any], dict[str, Any]]:
         if name in root:
             notes.dropped(root.path(name), why)
     root.string("model")
-    functions = declared(root, notes)
-    names = Names(function.string("name") or "" for function in functions)
+    tools = offered(root, notes)
+    functions, served = declared(tools, notes), served_tools(tools, notes)
+    called = (function.string("name") or "" for function in functions)
+    names = Names(called, (tool["name"] for tool in served))
     hub: dict[str, Any] = {}
     if "systemInstruction" in root:
         path = root.path("systemInstruction")
         if system := system_blocks(root.get("systemInstruction"), path, notes):
             hub["system"] = system
-    if functions:
-        hub["tools"] = [tool_of(function, names, notes) for function in functions]
+    if functions or served:
+        hub["tools"] = [*(tool_of(function, names, notes) for function in functions), *served]
     if (choice := tool_choice(root, functions, names, notes)) is not None:
         hub["tool_choice"] = choice
     hub["messages"] = turns_of(root, names, notes)

@@ -10,7 +10,8 @@ import msgspec
 from isthmus import wire
 from isthmus.errors import GatewayError, broken
 from isthmus.event import Event, stream_error
-from isthmus.frontends.gemini.signatures import packed
+from isthmus.frontends.gemini.served import Grounding, outcome_part, run_part
+from isthmus.frontends.gemini.signatures import START, can_hold, packed
 from isthmus.messages import Block, Input, Message
 
 Part = dict[str, Any]
@@ -30,6 +31,9 @@ FINISH = {
 
 _CUTTING = ("max_tokens", "model_context_window_exceeded", "refusal")
 """Reasons that can end an answer inside a call's arguments."""
+
+_BRIEF = ("thinking", "redacted_thinking", "compaction")
+"""What the signature of the first text carries already."""
 
 _REFUSED = "The model declined to respond."
 
@@ -69,9 +73,12 @@ def _count(usage: Mapping[str, Any], name: str) -> int | None:
 class Parts:
     """Makes the parts of one answer from its blocks, in pieces or whole.
 
-    Thinking that Claude signed is kept until a function call comes and travels in its signature;
-    what is left at the end travels on the last part. A call goes out whole when its block ends; one
-    without arguments waits for what follows, since a limit may have cut it off before they began.
+    What no part can hold - signed thinking, the calls and results of server tools, citations,
+    compactions - travels in signatures: on the next function call, or else on a last part. Thinking
+    travels on the first text after it as well, since Gemini CLI joins a last part without words to
+    the text before it and loses its signature, and since the AI SDK keeps the last one of a text. A
+    call goes out whole when its block ends; one without arguments waits for what follows, since a
+    limit may have cut it off before they began.
     """
 
     def __init__(self, memory: Mapping[str, Any]) -> None:
@@ -82,7 +89,9 @@ class Parts:
         self._waiting: Block | None = None
         self._malformed = ""
         self._kept: list[tuple[int, Block | None]] = []
+        self._told = 0
         self._length = 0
+        self._grounding = Grounding()
 
     def open(self, block: Mapping[str, Any]) -> list[Part]:
         """The parts that the start of a block completes."""
@@ -93,6 +102,7 @@ class Parts:
         if kind == "text":
             if self._length and (not self._kept or self._kept[-1][0] < self._length):
                 self._kept.append((self._length, None))
+            self._block["text"] = ""
             return [*done, *self._text(block.get("text") or "")]
         if kind == "thinking":
             return [*done, *self._thought(block.get("thinking") or "")]
@@ -105,35 +115,66 @@ class Parts:
         if kind == "thinking_delta":
             block["thinking"] = block.get("thinking", "") + delta["thinking"]
             return self._thought(delta["thinking"])
-        if kind == "signature_delta":
-            block["signature"] = delta["signature"]
-        elif kind == "input_json_delta":
+        if kind == "input_json_delta":
             self._json.append(delta["partial_json"])
+        elif kind == "citations_delta":
+            block["citations"] = [*(block.get("citations") or []), delta["citation"]]
+        else:
+            block.update({k: v for k, v in delta.items() if k not in ("type", "estimated_tokens")})
         return []
 
     def close(self) -> list[Part]:
         """The parts that the end of a block completes."""
         block = self._block
-        signed = block["type"] == "thinking" and block.get("signature")
-        if signed or block["type"] == "redacted_thinking":
+        kind = block["type"]
+        if kind == "tool_use":
+            text = "".join(self._json) or (
+                wire.dumps(block["input"]).decode() if block["input"] else ""
+            )
+            if text in ("", "{}"):
+                self._waiting = block
+                return []
+            return self._call(block, text)
+        if kind == "text":
+            self._grounding.said(block["text"], block.get("citations"))
+            if block.get("citations") and block["text"]:
+                cited = {"type": "text", "citations": block["citations"]}
+                self._kept.append((self._length, cited))
+        elif kind == "redacted_thinking" or (kind == "thinking" and block.get("signature")):
             self._kept.append((self._length, block))
-        if block["type"] != "tool_use":
+        elif kind != "thinking":
+            return self._served(block)
+        return []
+
+    def _served(self, block: Block) -> list[Part]:
+        """Keep what Gemini's parts cannot hold, and show what they can."""
+        if text := "".join(self._json):
+            arguments = _parsed(text)
+            if arguments is None:  # a limit cut it off: it never ran
+                return []
+            block = {**block, "input": arguments}
+        if not can_hold(block):
             return []
-        text = "".join(self._json) or (
-            wire.dumps(block["input"]).decode() if block["input"] else ""
-        )
-        if text in ("", "{}"):
-            self._waiting = block
-            return []
-        return self._call(block, text)
+        self._kept.append((self._length, block))
+        if block["type"] == "server_tool_use":
+            self._grounding.called(block)
+            return run_part(block)
+        self._grounding.brought(block)
+        return outcome_part(block)
 
     def finish(self, reason: str | None, details: Any) -> tuple[list[Part], dict[str, Any]]:
         """The last parts, and how the candidate says why it ended."""
         if reason in _CUTTING:
             self._waiting = None
         parts = self._release()
-        if signature := self._signature():
-            parts.append({"text": "", "thoughtSignature": signature})
+        if self._untold():
+            parts.append({"text": "", "thoughtSignature": self._signature()})
+        parts, end = self._ended(parts, reason, details)
+        return parts, {**end, **self._grounding.metadata()}
+
+    def _ended(
+        self, parts: list[Part], reason: str | None, details: Any
+    ) -> tuple[list[Part], dict[str, Any]]:
         if self._malformed and reason not in _CUTTING:
             why = f"the arguments of {self._malformed} are not a JSON object"
             return parts, {"finishReason": "MALFORMED_FUNCTION_CALL", "finishMessage": why}
@@ -146,8 +187,17 @@ class Parts:
         return parts, end
 
     def _text(self, text: str) -> list[Part]:
+        if not text:
+            return []
+        part: Part = {"text": text}
+        # What servers' tools brought is long, and more is to follow: it goes once, at the end.
+        brief = all(block and block["type"] in _BRIEF for _, block in self._kept)
+        if not self._length and self._kept and brief and not self._told:
+            part["thoughtSignature"] = packed([(START, block) for _, block in self._kept])
+            self._told = len(self._kept)
         self._length += len(text)
-        return [{"text": text}] if text else []
+        self._block["text"] += text
+        return [part]
 
     def _thought(self, text: str) -> list[Part]:
         return [{"text": text, "thought": True}] if text and self._shown else []
@@ -164,17 +214,27 @@ class Parts:
             self._malformed = name
             return []
         part: Part = {"functionCall": {"id": block["id"], "name": name, "args": arguments}}
-        if signature := self._signature():
-            part["thoughtSignature"] = signature
-        self._length = 0
+        if any(block for _, block in self._kept):
+            part["thoughtSignature"] = self._signature()
+        self._kept.clear()
+        self._told = self._length = 0
         return [part]
 
+    def _untold(self) -> bool:
+        """Whether there is something that no signature has carried yet."""
+        return any(block for _, block in self._kept[self._told :])
+
     def _signature(self) -> str:
-        kept = list(self._kept)
-        self._kept.clear()
-        if not any(block for _, block in kept):
-            return ""
-        return packed([(self._length - place, block) for place, block in kept])
+        return packed([(self._length - place, block) for place, block in self._kept])
+
+
+def _parsed(text: str) -> dict[str, Any] | None:
+    """The arguments of a server tool; None where they are no JSON object."""
+    try:
+        value, _ = wire.loads_repaired(text.encode())
+    except (GatewayError, UnicodeEncodeError):
+        return None
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else None
 
 
 def _raw_object(text: str) -> msgspec.Raw | None:
@@ -234,12 +294,13 @@ def _growth(block: Block) -> Iterable[dict[str, Any]]:
 def joined(parts: Iterable[Part]) -> list[Part]:
     """Parts as clients join those of a stream: neighbouring text of one kind becomes one part.
 
-    A signed part stands alone; one that says nothing stands only where it is the whole answer.
+    Nothing is joined to what stands before its signature; a part that says nothing stands only where
+    it is the whole answer.
     """
     rows: list[Part] = []
     for part in parts:
         last = rows[-1] if rows else {}
-        same = last.get("thought") == part.get("thought") and "thoughtSignature" not in last
+        same = last.get("thought") == part.get("thought") and "thoughtSignature" not in part
         if part.get("text") and last.get("text") and same:
             rows[-1] = {**last, **part, "text": last["text"] + part["text"]}
         elif part.get("text") != "" or "thoughtSignature" in part:

@@ -9,7 +9,8 @@ from isthmus.errors import refuse
 from isthmus.frontends.gemini.fields import Fields, cache_control
 from isthmus.frontends.gemini.media import media
 from isthmus.frontends.gemini.names import Calls, Names
-from isthmus.frontends.gemini.signatures import Entry, placed, unpacked
+from isthmus.frontends.gemini.served import NATIVE_PARTS, settled
+from isthmus.frontends.gemini.signatures import START, Entry, is_dummy, placed, together, unpacked
 from isthmus.messages import Block, Turn
 from isthmus.request import Notes, expect
 from isthmus.turns import Turns, trimmed
@@ -19,15 +20,16 @@ ROLES = {"user": "user", "function": "user", "tool": "user", "model": "assistant
 KINDS = ("text", "inlineData", "fileData", "functionCall", "functionResponse")
 """The members of a part that hold content; each part has one."""
 
-UNSUPPORTED = (
-    *("executableCode", "codeExecutionResult", "toolCall", "toolResponse"),
-    *("audioTranscription", "speechMetadata"),
-)
+UNSUPPORTED = ("audioTranscription", "speechMetadata")
 HINTS = (
     *("videoMetadata", "mediaResolution", "partMetadata", "mediaProcessing"),
     *("documentMetadata", "spreadsheetMetadata", "audioMetadata"),
 )
-_PART = {*KINDS, *UNSUPPORTED, *HINTS, "thought", "thoughtSignature", "cacheControl"}
+_RUN = {
+    *("id", "language", "code", "outcome", "output", "toolType", "args", "response"),
+}
+"""The members of any of NATIVE_PARTS, of which only the id is looked at."""
+_PART = {*KINDS, *NATIVE_PARTS, *UNSUPPORTED, *HINTS, "thought", "thoughtSignature", "cacheControl"}
 
 
 def system_blocks(value: Any, path: str, notes: Notes) -> list[Block]:
@@ -38,9 +40,9 @@ def system_blocks(value: Any, path: str, notes: Notes) -> list[Block]:
     rows = [(path, {"text": content.get("text")})] if "text" in content else content.items("parts")
     blocks: list[Block] = []
     for at, row in rows:
-        part = Fields(row, at, {*KINDS, *UNSUPPORTED, "cacheControl"}, notes)
+        part = Fields(row, at, {*KINDS, *NATIVE_PARTS, *UNSUPPORTED, "cacheControl"}, notes)
         text = part.string("text")
-        if text is None or any(kind in part for kind in (*KINDS[1:], *UNSUPPORTED)):
+        if text is None or any(kind in part for kind in (*KINDS[1:], *NATIVE_PARTS, *UNSUPPORTED)):
             raise refuse(at, "the system instruction takes text parts only")
         if text.strip():
             blocks.append(_marked({"type": "text", "text": text}, part))
@@ -72,6 +74,9 @@ class Conversation:
         self._said_mark: dict[str, Any] | None = None
         self._thoughts: list[str] = []
         self._restored = False
+        self._early: list[tuple[int, Block | None]] = []
+        self._runs: list[tuple[str, str]] = []
+        self._ids: set[str] = set()
         self._heard = False
 
     def read(self, value: Any, path: str) -> None:
@@ -95,7 +100,8 @@ class Conversation:
 
     def finish(self) -> list[Turn]:
         self._begin("")
-        return trimmed(self._turns.finish(), self._notes, "contents")
+        turns = settled(self._turns.finish(), self._notes)
+        return trimmed(turns, self._notes, "contents")
 
     def _begin(self, role: str) -> None:
         """Where the speaker changes, what the model said so far is complete."""
@@ -105,7 +111,11 @@ class Conversation:
         if not self._restored:
             for path in self._thoughts:
                 self._notes.dropped(path, "a thought without a signature that Claude can verify")
+        for path, run in self._runs:
+            if run not in self._ids:
+                self._notes.dropped(path, "of a tool that ran elsewhere; its text stays")
         self._thoughts.clear()
+        self._runs.clear()
         self._restored = False
         if role == "assistant" and self._heard:
             self._calls.begin_turn()
@@ -125,7 +135,7 @@ class Conversation:
         for name in UNSUPPORTED:
             if name in part:
                 raise refuse(part.path(name), f"not carried; a part may hold {', '.join(KINDS)}")
-        kinds = [name for name in KINDS if name in part]
+        kinds = [name for name in (*KINDS, *NATIVE_PARTS) if name in part]
         if len(kinds) > 1:
             raise refuse(part.at, f"a part holds one of {' and '.join(kinds)}, not both")
         if not kinds and "thoughtSignature" not in part and "thought" not in part:
@@ -150,6 +160,8 @@ class Conversation:
             return
         if kind == "functionCall":
             raise refuse(part.path(kind), 'a function call belongs to the role "model"')
+        if kind in NATIVE_PARTS:
+            raise refuse(part.path(kind), 'belongs to the role "model"')
         if kind == "functionResponse":
             blocks = self._result(part)
         elif kind == "text":
@@ -167,40 +179,58 @@ class Conversation:
             self._say(entries or [])
             self._turns.add("assistant", [_marked(self._call(part), part)], part.at)
             return
-        if kind != "text":
+        if kind in NATIVE_PARTS:
+            self._run(part, kind)
+        elif kind != "text":
             raise refuse(
                 part.path(kind), f"Claude takes no {kind} in a model turn; put it in a user turn"
             )
-        text = part.string("text") or ""
-        if thought:
+        elif thought:
+            part.string("text")
             self._thoughts.append(part.at)
         else:
-            self._said_at = self._said_at or part.at
-            self._said_mark = cache_control(part) or self._said_mark
-            self._said.append(text)
-        if entries is not None:
+            self._text(part, entries or [])
+        if entries and not all(after == START for after, _ in entries):
             self._say(entries)
+
+    def _run(self, part: Fields, kind: str) -> None:
+        """What a tool of the provider's did; the blocks themselves come from a signature."""
+        run = Fields(part.get(kind), part.path(kind), _RUN, self._notes)
+        self._runs.append((run.at, run.string("id") or ""))
+
+    def _text(self, part: Fields, entries: list[Entry]) -> None:
+        """A piece of what the model said; what is to stand before it keeps its place."""
+        place = len("".join(self._said))
+        self._early += [(place, block) for after, block in entries if after == START]
+        self._said_at = self._said_at or part.at
+        self._said_mark = cache_control(part) or self._said_mark
+        self._said.append(part.string("text") or "")
 
     def _entries(self, part: Fields) -> list[Entry] | None:
         """What this part's signature restores; None if it has none of ours."""
         signature = part.string("thoughtSignature")
-        if signature is None:
+        if signature is None or is_dummy(signature):
             return None
         entries = unpacked(signature)
         if entries is None:
             self._notes.dropped(part.path("thoughtSignature"), "not issued here, so not verifiable")
-        else:
-            self._restored = True
+            return None
+        self._restored = True
+        blocks = [block for _, block in entries if block is not None]
+        self._ids |= {str(block.get("id") or block.get("tool_use_id")) for block in blocks}
         return entries
 
     def _say(self, entries: list[Entry]) -> None:
-        """Hand over the text since the last call or signature, with the thinking at its places."""
-        blocks = placed("".join(self._said), entries)
+        """Hand over the text since the last call, with what signatures hold at its places."""
+        text = "".join(self._said)
+        early = [(len(text) - place, block) for place, block in self._early]
+        blocks = placed(text, together(early, entries))
         texts = [block for block in blocks if block["type"] == "text"]
         if texts and self._said_mark is not None:
             texts[-1]["cache_control"] = self._said_mark
         self._turns.add("assistant", blocks, self._said_at)
         self._said.clear()
+        self._early.clear()
         self._said_at, self._said_mark = "", None
 
     def _call(self, part: Fields) -> Block:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from isthmus.frontends.fates import Fates, lost, refused
+from isthmus.frontends.fates import Fate, Fates, lost, refused
 from isthmus.frontends.gemini import KNOBS
 from isthmus.frontends.gemini import settings as config
 from isthmus.frontends.gemini.contents import HINTS, UNSUPPORTED
+from isthmus.frontends.gemini.served import NATIVE_PARTS
 
 REQUEST: Fates = {
     "model": ("carried", "the one in the path, as a selector; the body's own says nothing"),
@@ -61,15 +62,31 @@ CONFIG: Fates = {
 }
 """By the members of ``generationConfig``."""
 
+_SEARCH: tuple[Fate, str] = (
+    "approximated",
+    "Claude's web search, with `excludeDomains`; other options are left out. A function of yours named "
+    "`web_search` is sent under another name",
+)
+
 TOOLS: Fates = {
     "functionDeclarations": (
         "carried",
         "a name that Claude does not take is sent as another, and answers carry yours; `response` and "
         "`behavior` are left out",
     ),
+    "googleSearch": _SEARCH,
+    "googleSearchRetrieval": _SEARCH,
+    "urlContext": ("approximated", "Claude's web fetch, named `web_fetch`"),
+    "codeExecution": ("approximated", "Claude's code execution, named `code_execution`"),
     **refused(config.SERVED_BY_GOOGLE, "Google runs it; a function can be declared in its place"),
 }
 """By the members of a tool."""
+
+_RESTORED: tuple[Fate, str] = (
+    "approximated",
+    "restored from our signature in the same turn of the model, else left out; refused in a turn of the "
+    "user",
+)
 
 PARTS: Fates = {
     "text": ("carried", "what the model said in neighbouring parts becomes one text"),
@@ -85,29 +102,41 @@ PARTS: Fates = {
     ),
     "thoughtSignature": (
         "carried",
-        "one of ours restores the thinking at its place; any other is left out, not verifiable",
+        "one of ours restores at its place what parts cannot hold: thinking, the calls and results of "
+        "server tools, citations, compactions; any other is left out, not verifiable",
     ),
     "thought": ("lost", "the text of a thought; its signature carries the thinking"),
     "cacheControl": ("carried", "Anthropic's own"),
     "a block of Anthropic's": ("carried", "an image or a document as Anthropic writes it"),
     **lost(dict.fromkeys(HINTS, "Claude takes no such hint")),
-    **refused(UNSUPPORTED, "of tools that Google runs, or of audio"),
+    **dict.fromkeys(NATIVE_PARTS, _RESTORED),
+    **refused(UNSUPPORTED, "of audio"),
 }
 """By the members of a part."""
 
 ANSWER: Fates = {
     "text": ("carried", "`text`"),
-    "citations": ("lost", "they are not written in Gemini's form"),
+    "citations": (
+        "carried",
+        "`groundingMetadata` of the last response: a chunk for each source, a support for each cited "
+        "text, its place in bytes; they return in the `thoughtSignature`",
+    ),
     "thinking": (
         "carried",
-        "its signature in the `thoughtSignature` of a later part, its text as a thought where "
+        "with its signature in the `thoughtSignature` of a later part, its text as a thought where "
         "`includeThoughts` asks for it",
     ),
     "redacted_thinking": ("carried", "in the same `thoughtSignature`"),
     "tool_use": ("carried", "`functionCall` with an id, under your names, whole"),
     "server tools and their results": (
-        "lost",
-        "they are no calls of yours; the text says what came of it",
+        "approximated",
+        "no calls of yours: searches are `webSearchQueries`, fetches `urlContextMetadata`, runs of code "
+        "`executableCode` and `codeExecutionResult`; whole they return in the `thoughtSignature`",
+    ),
+    "compaction": ("carried", "in the `thoughtSignature`"),
+    "container_upload": (
+        "carried",
+        "in the `thoughtSignature`; the file itself stays at Anthropic",
     ),
     "stop_reason": ("approximated", "`finishReason`, see below"),
     "stop_sequence": ("lost", "Gemini does not say which one it was"),

@@ -21,15 +21,16 @@ class Names:
     """Function names by Anthropic's rule; ``originals`` leads back from each that was rewritten.
 
     A new name depends on the old one alone, unless it meets a declared one: so it is the same on
-    every turn of a conversation.
+    every turn of a conversation. ``reserved`` are the names of tools that the provider runs.
     """
 
-    def __init__(self, declared: Iterable[str] = ()) -> None:
-        self._declared = frozenset(declared)
+    def __init__(self, declared: Iterable[str] = (), reserved: Iterable[str] = ()) -> None:
+        self.reserved = frozenset(reserved)
+        self._declared = frozenset(declared) | self.reserved
         self.originals: dict[str, str] = {}
 
     def legal(self, name: str) -> str:
-        if _LEGAL_NAME.fullmatch(name):
+        if _LEGAL_NAME.fullmatch(name) and name not in self.reserved:
             return name
         digits = 8
         while (new := _renamed(name, digits)) in self._declared:

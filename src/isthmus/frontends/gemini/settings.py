@@ -8,6 +8,7 @@ from isthmus.errors import refuse
 from isthmus.frontends.gemini.fields import Fields, cache_control, joined
 from isthmus.frontends.gemini.names import Names
 from isthmus.frontends.gemini.schemas import closed, json_schema
+from isthmus.frontends.gemini.served import SERVED
 from isthmus.frontends.schema import compiled, input_schema
 from isthmus.request import Notes, expect
 
@@ -169,10 +170,11 @@ def _asked_schema(config: Fields, notes: Notes) -> tuple[str, Any, str]:
 # --- tools --------------------------------------------------------------------------------------
 
 SERVED_BY_GOOGLE = (
-    *("googleSearch", "googleSearchRetrieval", "codeExecution", "urlContext", "fileSearch"),
-    *("googleMaps", "computerUse", "enterpriseWebSearch", "retrieval", "mcpServers"),
+    *("fileSearch", "googleMaps", "computerUse", "enterpriseWebSearch", "retrieval", "mcpServers"),
     *("parallelAiSearch", "exaAiSearch"),
 )
+"""Tools that Google runs and that Claude has none in the place of."""
+
 _FUNCTION = {
     *(
         "name",
@@ -186,16 +188,21 @@ _FUNCTION = {
 }
 
 
-def declared(root: Fields, notes: Notes) -> list[Fields]:
-    """The function declarations of all tools. Raises GatewayError (400) for tools that Google runs."""
-    found: list[Fields] = []
-    for path, value in root.items("tools"):
-        tool = Fields(value, path, {"functionDeclarations", *SERVED_BY_GOOGLE}, notes)
+def offered(root: Fields, notes: Notes) -> list[Fields]:
+    """The tools of a request. Raises GatewayError (400) for those that only Google runs."""
+    known = {"functionDeclarations", *SERVED, *SERVED_BY_GOOGLE}
+    found = [Fields(value, path, known, notes) for path, value in root.items("tools")]
+    for tool in found:
         for name in SERVED_BY_GOOGLE:
             if name in tool:
                 raise refuse(tool.path(name), "a tool that Google runs; declare a function instead")
-        rows = tool.items("functionDeclarations")
-        found += [Fields(row, at, _FUNCTION, notes) for at, row in rows]
+    return found
+
+
+def declared(tools: list[Fields], notes: Notes) -> list[Fields]:
+    """The function declarations of all tools."""
+    rows = [row for tool in tools for row in tool.items("functionDeclarations")]
+    found = [Fields(row, at, _FUNCTION, notes) for at, row in rows]
     names: set[str] = set()
     for function in found:
         name = function.string("name")
@@ -233,7 +240,10 @@ def tool_of(function: Fields, names: Names, notes: Notes) -> Body:
 
 
 def tool_choice(root: Fields, functions: list[Fields], names: Names, notes: Notes) -> Body | None:
-    """What ``toolConfig`` says of calling functions; None where it says nothing."""
+    """What ``toolConfig`` says of calling functions; None where it says nothing.
+
+    Claude makes no difference between functions and the tools that its provider runs.
+    """
     if "toolConfig" not in root:
         return None
     known = ("functionCallingConfig", "retrievalConfig", "includeServerSideToolInvocations")
@@ -255,6 +265,9 @@ def tool_choice(root: Fields, functions: list[Fields], names: Names, notes: Note
     if not functions:
         notes.dropped(path, "no function is declared")
         return None
+    if names.reserved and (mode == "NONE" or (mode == "ANY" and len(allowed) != 1)):
+        why = f"holds for {' and '.join(sorted(names.reserved))} as well"
+        notes.changed(calling.path("mode"), why)
     return _choice(mode, allowed, calling, names, notes)
 
 
