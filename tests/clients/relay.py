@@ -19,6 +19,7 @@ HOPS = {"connection", "transfer-encoding", "keep-alive", "content-length"}
 SHOWN_MEMBERS = {
     *("type", "role", "model", "max_tokens", "stream", "budget_tokens", "display", "effort"),
     *("ttl", "scope", "keep", "defer_loading", "temperature", "is_error"),
+    *("topP", "topK", "responseMimeType", "thinkingLevel", "mode", "name"),
 }
 
 
@@ -103,7 +104,9 @@ def shape_of(body: bytes) -> dict[str, Any] | None:
 
 def _member(name: str, value: Any) -> Any:
     if name == "tools":
-        return [_tool(tool) for tool in value]
+        return [text for tool in value for text in _offered(tool)]
+    if name == "parts":
+        return [" + ".join(part) for part in value]
     if name in ("content", "system") and isinstance(value, list):
         return [_block(block) for block in value]
     if name in SHOWN_MEMBERS or isinstance(value, bool | None):
@@ -113,6 +116,14 @@ def _member(name: str, value: Any) -> Any:
     if isinstance(value, list):
         return [_member("", item) for item in value]
     return "text" if isinstance(value, str) else "number"
+
+
+def _offered(tool: dict[str, Any]) -> list[str]:
+    """A tool by its name, or what one of Gemini's consists of: functions, and Google's own tools."""
+    if "name" in tool or "type" in tool:
+        return [_tool(tool)]
+    functions = [function["name"] for function in tool.get("functionDeclarations", ())]
+    return [*functions, *(name for name in tool if name != "functionDeclarations")]
 
 
 def _tool(tool: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.clients.log import written
 from tests.clients.relay import Exchange, Relay
 from tests.harness import UPSTREAM_KEY, World
 from tests.processes import GATEWAY, ROOT, environment, gateway
@@ -84,7 +85,7 @@ def log() -> Iterator[dict[str, list[Exchange]]]:
     yield exchanges
     if list(exchanges) == list(SCENARIOS):
         LOG.parent.mkdir(exist_ok=True)
-        LOG.write_text(written(exchanges))
+        LOG.write_text(written("# What Claude Code sends", SCENARIOS, exchanges))
 
 
 SCENARIOS = {
@@ -223,51 +224,3 @@ def test_counting_tokens(tmp_path: Path, log: dict[str, list[Exchange]]) -> None
         relay.close()
         dead.close()
         world.close()
-
-
-# --- the log ------------------------------------------------------------------------------------
-
-
-def written(log: dict[str, list[Exchange]]) -> str:
-    """The log as a page."""
-    everything = [exchange for exchanges in log.values() for exchange in exchanges]
-    common = {
-        name: value
-        for name, value in everything[0].headers.items()
-        if all(exchange.headers.get(name) == value for exchange in everything)
-    }
-    lines = [
-        "# What Claude Code sends",
-        "",
-        "Written by `make test-clients`: each kind of request once, in the order in which they came, with",
-        "the contents removed. Headers whose values tell of a person or a machine are only named. Every",
-        "request carries these:",
-        "",
-        "```text",
-        *(f"{name}: {value}" for name, value in common.items()),
-        "```",
-    ]
-    for name, exchanges in log.items():
-        lines += ["", f"## {SCENARIOS[name]}"]
-        kinds = {request_text(exchange, common): exchange.status for exchange in exchanges}
-        for text, status in kinds.items():
-            lines += ["", f"Answered with {status}:", "", "```text", text, "```"]
-    return "\n".join(lines) + "\n"
-
-
-def request_text(exchange: Exchange, common: dict[str, str]) -> str:
-    """A request as text: the line, the headers that not all have, the members of the body."""
-    headers = {name: value for name, value in exchange.headers.items() if name not in common}
-    betas = headers.pop("anthropic-beta", "")
-    lines = [exchange.request, *(f"{name}: {value}" for name, value in headers.items())]
-    lines += ["anthropic-beta:", *(f"  {beta}" for beta in betas.split(",") if beta), ""]
-    shape = dict(exchange.shape or {})
-    if "/count_tokens" in exchange.request and shape.get("tools"):
-        shape["tools"] = "some"  # each on its own, and together
-    for name, value in shape.items():
-        if name in ("messages", "system"):
-            lines += [f"{name}:", *(f"  {json.dumps(turn)}" for turn in value)]
-        else:
-            lines.append(f"{name}: {json.dumps(value)}")
-    notes = exchange.answer.get("x-isthmus-notes")
-    return "\n".join([*lines, *(["", f"(answered with the notes: {notes})"] if notes else [])])
