@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -24,18 +25,13 @@ QUIET = """
 check_for_update_on_startup = false
 approval_policy = "never"
 sandbox_mode = "danger-full-access"
+"""
+SILENT = """
 [analytics]
 enabled = false
 """
-OWN = """
-[model_providers.isthmus]
-name = "isthmus"
-base_url = "{url}/v1"
-env_key = "ISTHMUS_KEY"
-wire_api = "responses"
-request_max_retries = 0
-stream_max_retries = 0
-"""
+IMPATIENT = "request_max_retries = 0\nstream_max_retries = 0\n"
+PAGE = ROOT / "docs" / "clients" / "codex.md"
 MODEL = "claude-opus-5-5"
 """What answers; thinking is always on there and bound to all that stands before it."""
 
@@ -93,9 +89,12 @@ def calls(tool: str, **values: str) -> str:
 
 
 def config(world: World, model: str) -> str:
-    """A provider of its own in Codex's configuration, as the README tells."""
-    head = f'model = "{model}"\nmodel_provider = "isthmus"\n'
-    return head + QUIET + OWN.format(url=world.url)
+    """The configuration that the page prints, with this model, for this gateway."""
+    [printed] = re.findall(r"(?s)```toml\n(.*?)```", PAGE.read_text())
+    ours = printed.replace("http://127.0.0.1:8000", world.url).replace(MODEL, model)
+    assert f'model = "{model}"' in ours
+    assert world.url in ours
+    return QUIET + ours + IMPATIENT + SILENT
 
 
 def sent(world: World) -> list[dict[str, Any]]:
@@ -190,7 +189,7 @@ def test_a_search_of_the_web(tmp_path: Path, world: World) -> None:
 
 def test_the_built_in_provider_asks_for_a_websocket_first(tmp_path: Path, world: World) -> None:
     relay = Relay(world.port)
-    settings = f'model = "gpt-5.5"\nopenai_base_url = "{relay.url}/v1"\n' + QUIET
+    settings = f'model = "gpt-5.5"\nopenai_base_url = "{relay.url}/v1"\n' + QUIET + SILENT
     prompt = calls("exec_command", cmd="printf canary-6 > made.txt")
     try:
         codex(tmp_path, settings, prompt)
