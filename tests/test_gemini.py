@@ -17,6 +17,9 @@ from hypothesis import strategies as st
 
 from isthmus.errors import KINDS, GatewayError
 from isthmus.frontends import Match, gemini, matched
+from isthmus.frontends.gemini import contents as contents_of
+from isthmus.frontends.gemini import served
+from isthmus.frontends.gemini import settings as settings_of
 from isthmus.messages import Event, collect
 from isthmus.request import HttpRequest, Request
 from tests import legality, strategies
@@ -811,6 +814,32 @@ def test_the_sdk_calls_a_function_by_itself() -> None:
             ],
         },
     ]
+
+
+# --- the SDK's own types ------------------------------------------------------------------------
+
+LOCAL = {
+    *("httpOptions", "shouldReturnHttpResponse", "automaticFunctionCalling"),
+    "automaticContinuation",
+}
+"""What the SDK keeps to itself."""
+READ = {
+    "GenerateContentConfig": {*settings_of.CONFIG, *gemini.CONVERSATION, *LOCAL},
+    "GenerationConfig": set(settings_of.CONFIG),
+    "Part": {*contents_of.KINDS, *contents_of.UNSUPPORTED, *contents_of.HINTS, *served.NATIVE_PARTS}
+    | {"thought", "thoughtSignature"},
+    "FunctionResponsePart": {"inlineData", "fileData", *contents_of.HINTS},
+    "Tool": {"functionDeclarations", *served.SERVED, *settings_of.SERVED_BY_GOOGLE},
+}
+"""The SDK's type and the members of it that this frontend knows."""
+
+
+@pytest.mark.parametrize("name", READ)
+def test_every_member_of_the_sdks_types_is_known(name: str) -> None:
+    """What a later release of the SDK adds fails here, before it is a note that says "not known"."""
+    fields = getattr(types, name).model_fields.items()
+    members = {field.alias or key for key, field in fields}
+    assert members <= READ[name]
 
 
 # --- recorded requests --------------------------------------------------------------------------

@@ -70,6 +70,7 @@ ROUTES = tuple(_routes())
 CONVERSATION = (
     *("contents", "systemInstruction", "tools", "toolConfig", "generationConfig", "safetySettings"),
     *("labels", "cachedContent", "serviceTier", "store", "model", "cacheControl"),
+    *("modelArmorConfig", "continuationToken"),
 )
 _COUNTED = (
     "messages",
@@ -85,7 +86,12 @@ _COUNTED = (
 KNOBS = {
     "safetySettings": "Claude has no thresholds to set",
     "labels": "they are for Google's bills",
+    "modelArmorConfig": "Google's filter is out of reach",
     "store": "nothing is stored",
+}
+REFUSED = {
+    "cachedContent": "Google's caches are out of reach; send the contents",
+    "continuationToken": "resumes an answer that Google began; send the contents",
 }
 _TIERS = {
     "standard": "standard_only",
@@ -153,10 +159,9 @@ def _counted_root(value: Any, notes: Notes) -> Fields:
 
 def _hub(root: Fields, notes: Notes) -> tuple[dict[str, Any], dict[str, Any]]:
     """The Messages body, and what the encoder must remember of the request."""
-    if "cachedContent" in root:
-        raise refuse(
-            root.path("cachedContent"), "Google's caches are out of reach; send the contents"
-        )
+    for name, why in REFUSED.items():
+        if name in root:
+            raise refuse(root.path(name), why)
     for name, why in KNOBS.items():
         if name in root:
             notes.dropped(root.path(name), why)

@@ -75,6 +75,7 @@ class Conversation:
         self._thoughts: list[str] = []
         self._restored = False
         self._early: list[tuple[int, Block | None]] = []
+        self._length = 0
         self._runs: list[tuple[str, str]] = []
         self._ids: set[str] = set()
         self._heard = False
@@ -179,6 +180,8 @@ class Conversation:
             self._say(entries or [])
             self._turns.add("assistant", [_marked(self._call(part), part)], part.at)
             return
+        early = [entry for entry in entries or [] if entry[0] == START]
+        self._early += [(self._length, block) for _, block in early]
         if kind in NATIVE_PARTS:
             self._run(part, kind)
         elif kind != "text":
@@ -189,8 +192,8 @@ class Conversation:
             part.string("text")
             self._thoughts.append(part.at)
         else:
-            self._text(part, entries or [])
-        if entries and not all(after == START for after, _ in entries):
+            self._text(part)
+        if entries and not early:
             self._say(entries)
 
     def _run(self, part: Fields, kind: str) -> None:
@@ -198,13 +201,13 @@ class Conversation:
         run = Fields(part.get(kind), part.path(kind), _RUN, self._notes)
         self._runs.append((run.at, run.string("id") or ""))
 
-    def _text(self, part: Fields, entries: list[Entry]) -> None:
-        """A piece of what the model said; what is to stand before it keeps its place."""
-        place = len("".join(self._said))
-        self._early += [(place, block) for after, block in entries if after == START]
+    def _text(self, part: Fields) -> None:
+        """A piece of what the model said."""
+        text = part.string("text") or ""
         self._said_at = self._said_at or part.at
         self._said_mark = cache_control(part) or self._said_mark
-        self._said.append(part.string("text") or "")
+        self._said.append(text)
+        self._length += len(text)
 
     def _entries(self, part: Fields) -> list[Entry] | None:
         """What this part's signature restores; None if it has none of ours."""
@@ -231,6 +234,7 @@ class Conversation:
         self._turns.add("assistant", blocks, self._said_at)
         self._said.clear()
         self._early.clear()
+        self._length = 0
         self._said_at, self._said_mark = "", None
 
     def _call(self, part: Fields) -> Block:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from isthmus.frontends.fates import Fate, Fates, lost, refused
-from isthmus.frontends.gemini import KNOBS
+from isthmus.frontends.gemini import KNOBS, REFUSED
 from isthmus.frontends.gemini import settings as config
 from isthmus.frontends.gemini.contents import HINTS, UNSUPPORTED
 from isthmus.frontends.gemini.served import NATIVE_PARTS
@@ -19,7 +19,7 @@ REQUEST: Fates = {
         "stay on offer, and VALIDATED becomes AUTO. What concerns Google's own tools is left out",
     ),
     "generationConfig": ("carried", "see its table"),
-    "cachedContent": ("refused", "Google's caches are out of reach"),
+    **refused(REFUSED, "what Google holds is out of reach; send the contents"),
     "serviceTier": ("approximated", "standard and priority; others are left out"),
     "cacheControl": ("carried", "Anthropic's own, on the body, parts and declarations"),
     **lost(KNOBS),

@@ -20,6 +20,7 @@ KNOBS = {
     "enableAffectiveDialog": "Claude speaks no audio",
     "enableEnhancedCivicAnswers": "Claude has no such mode",
     "frequencyPenalty": "Claude has no penalties",
+    "generationOutputConfig": "Claude makes no media",
     "imageConfig": "Claude makes no images",
     "logprobs": "Claude tells no probabilities",
     "mediaResolution": "Claude takes no such hint",
