@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from isthmus.errors import KINDS, GatewayError
 from isthmus.frontends import Match, gemini, matched
 from isthmus.frontends.gemini import contents as contents_of
-from isthmus.frontends.gemini import served
+from isthmus.frontends.gemini import served, signatures
 from isthmus.frontends.gemini import settings as settings_of
 from isthmus.messages import Event, collect
 from isthmus.request import HttpRequest, Request
@@ -440,6 +440,17 @@ def test_an_echoed_answer_is_restored(
     # Without thoughts the client shows none, and with them each is restored from a signature.
     unwanted = [n for n in request.notes.rows if "verif" in n.reason]
     assert not unwanted or any(unsigned(block) for block in message["content"])
+
+
+def test_a_compaction_is_restored() -> None:
+    """No golden case: the block needs a beta, and those are held against the types without betas."""
+    block = {"type": "compaction", "content": "So far.", "encrypted_content": "E"}
+    signed = {"text": "On.", "thoughtSignature": signatures.packed([(signatures.START, block)])}
+    hi = {"parts": [{"text": "Hi"}]}
+    request = decoded({"contents": [hi, {"role": "model", "parts": [signed]}, hi]})
+    spoken = request.body.peek("messages")[1]["content"]
+    assert spoken == [block, {"type": "text", "text": "On."}]
+    assert request.notes.rows == []
 
 
 def merged(parts: list[Any]) -> list[Any]:
