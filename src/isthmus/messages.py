@@ -5,7 +5,7 @@ Source of the shapes and the grammar: Anthropic's Messages API reference and its
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict, cast
 
@@ -161,9 +161,8 @@ class Reader:
         block, delta = self.message["content"][-1], value["delta"]
         if value["index"] != len(self.message["content"]) - 1:
             raise broken(f"a delta for block {value['index']}, which is not open")
-        shape = GRAMMAR.get(block["type"])
         _complete(delta)
-        if shape and delta["type"] not in shape.deltas:
+        if not grows(block, delta):
             if delta["type"] in DELTAS:
                 raise broken(f"a {delta['type']} in a {block['type']} block")
             return
@@ -218,6 +217,12 @@ _STEPS: dict[str, tuple[tuple[str, ...], Any]] = {
 """Event type -> the states in which it is legal, and what it does. Other events may stand anywhere."""
 
 STREAM_EVENTS = frozenset(_STEPS)
+
+
+def grows(block: Mapping[str, Any], delta: Mapping[str, Any]) -> bool:
+    """Whether a delta is a part of its block: one of a newer API leaves a block that we know as it is."""
+    shape = GRAMMAR.get(block["type"])
+    return shape is None or delta["type"] in shape.deltas
 
 
 def _complete(value: dict[str, Any]) -> None:

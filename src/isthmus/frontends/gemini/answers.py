@@ -12,7 +12,7 @@ from isthmus.errors import GatewayError, broken
 from isthmus.event import Event, stream_error
 from isthmus.frontends.gemini.served import Grounding, outcome_part, run_part
 from isthmus.frontends.gemini.signatures import START, can_hold, packed
-from isthmus.messages import Block, Input, Message
+from isthmus.messages import Block, Input, Message, grows
 
 Part = dict[str, Any]
 Chunk = dict[str, Any]
@@ -119,7 +119,7 @@ class Parts:
             self._json.append(delta["partial_json"])
         elif kind == "citations_delta":
             block["citations"] = [*(block.get("citations") or []), delta["citation"]]
-        else:
+        elif grows(block, delta):
             block.update({k: v for k, v in delta.items() if k not in ("type", "estimated_tokens")})
         return []
 

@@ -14,7 +14,7 @@ from isthmus.frontends.openai_responses.compactions import ASKED
 from isthmus.frontends.openai_responses.freeform import Unwrapper
 from isthmus.frontends.openai_responses.local_tools import call_item
 from isthmus.frontends.openai_responses.sealed import sealed
-from isthmus.messages import Block, input_text
+from isthmus.messages import Block, grows, input_text
 from isthmus.turns import tool_input
 
 Value = dict[str, Any]
@@ -282,7 +282,8 @@ class CompactionItem(Growing):
         return []
 
     def delta(self, delta: Mapping[str, Any]) -> Events:
-        self._block |= {name: value for name, value in delta.items() if name != "type"}
+        if grows(self._block, delta):
+            self._block |= {name: value for name, value in delta.items() if name != "type"}
         return []
 
     def close(self) -> Events:
