@@ -12,6 +12,7 @@ from isthmus.errors import GatewayError, broken
 from isthmus.event import Event, stream_error
 from isthmus.frontends.gemini.served import Grounding, outcome_part, run_part
 from isthmus.frontends.gemini.signatures import START, can_hold, packed
+from isthmus.frontends.usage import whole_usage
 from isthmus.messages import Block, Input, Message, grows
 
 Part = dict[str, Any]
@@ -43,6 +44,7 @@ def usage_metadata(usage: Mapping[str, Any]) -> dict[str, int]:
 
     A count that the hub does not know is absent.
     """
+    usage = whole_usage(usage)
     found: dict[str, int] = {}
     cached = _count(usage, "cache_read_input_tokens")
     fresh, spent = _count(usage, "input_tokens"), _count(usage, "output_tokens")

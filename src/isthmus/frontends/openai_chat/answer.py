@@ -14,6 +14,7 @@ from isthmus import wire
 from isthmus.errors import GatewayError
 from isthmus.event import Event, stream_error
 from isthmus.frontends import Model
+from isthmus.frontends.usage import whole_usage
 from isthmus.messages import Block, Message, input_text
 from isthmus.request import HttpRequest, Request
 
@@ -64,6 +65,7 @@ def _refusal(reason: str | None, details: Any) -> str | None:
 
 def _usage(usage: Mapping[str, Any]) -> dict[str, Any] | None:
     """Messages count cached tokens beside the prompt, Chat inside it; what is unknown stays out."""
+    usage = whole_usage(usage)
     fresh, written, read = (_count(usage, name) for name in _PROMPT)
     answer = _count(usage, "output_tokens")
     if fresh is None and answer is None:

@@ -21,6 +21,7 @@ from isthmus.frontends.openai_responses.output import (
     Value,
 )
 from isthmus.frontends.openai_responses.searches import ServerRun
+from isthmus.frontends.usage import whole_usage
 from isthmus.messages import Block, Event
 from isthmus.request import Request
 
@@ -69,6 +70,7 @@ def usage(counts: Mapping[str, Any]) -> Value | None:
 
     The dialect demands every one of these numbers: what the provider did not tell of is 0.
     """
+    counts = whole_usage(counts)
     fresh, written, read = (_count(counts, name) for name in _PROMPT)
     answer = _count(counts, "output_tokens")
     if fresh is None and answer is None:
