@@ -31,13 +31,20 @@ def body_of(source: bytes, notes: Notes) -> dict[str, Any]:
     body, repaired = wire.loads_repaired(source)
     if repaired:
         notes.changed("", "lone surrogates became U+FFFD")
-    level: list[Any] = [body]
+    if is_deep(body):
+        raise refuse("", f"the body has more than {LEVELS} levels")
+    return body
+
+
+def is_deep(value: Any) -> bool:
+    """Whether a value has more than LEVELS levels of objects and arrays."""
+    level: list[Any] = [value]
     for _ in range(LEVELS):
         inner = (item.values() if isinstance(item, dict) else item for item in level)
         level = [child for items in inner for child in items if type(child) in (dict, list)]
         if not level:
-            return body
-    raise refuse("", f"the body has more than {LEVELS} levels")
+            return False
+    return True
 
 
 def number(low: float, high: float) -> Check:

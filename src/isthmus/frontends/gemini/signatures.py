@@ -1,25 +1,23 @@
 """What a thoughtSignature holds: what an answer has and Gemini's parts have not, to be restored.
 
-Gemini's clients return a part's signature unread. Ours is base64 of ``MAGIC`` and a JSON list of
-entries ``[after, ...]`` in the order of the answer: ``[after, thinking, signature]`` a thinking
-block, ``[after, data]`` a redacted one, ``[after, block]`` any other block as it came (a server tool's
-call or result, a compaction), ``[after]`` the border of two text blocks and ``[after, {"type": "text",
-"citations": [...]}]`` the end of one that has citations. ``after`` counts the characters of text
-between the entry and the end of the signed part's text (or the signed call), so that neither chunks
-of text nor chunks merged by the client move a block. -1 stands for the beginning of the signed
-part, since a client may join to it the texts that follow.
+Gemini's clients return a part's signature unread. Ours packs a list of entries ``[after, ...]`` in
+the order of the answer: ``[after, thinking, signature]`` a thinking block, ``[after, data]`` a redacted
+one, ``[after, block]`` any other block as it came (a server tool's call or result, a compaction),
+``[after]`` the border of two text blocks and ``[after, {"type": "text", "citations": [...]}]`` the end
+of one that has citations. ``after`` counts the characters of text between the entry and the end of the
+signed part's text (or the signed call), so that neither chunks of text nor chunks merged by the client
+move a block. -1 stands for the beginning of the signed part, since a client may join to it the texts
+that follow.
 """
 
 from __future__ import annotations
 
-import binascii
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from typing import Any, cast
 
 from isthmus import wire
+from isthmus.frontends import packing
 from isthmus.messages import Block
-
-MAGIC = b"isthmus1"
 
 START = -1
 """The place before the signed part's text."""
@@ -51,7 +49,7 @@ def is_dummy(signature: str) -> bool:
 def packed(entries: list[Entry]) -> str:
     """The signature that holds these entries."""
     rows = [[after, *_fields(block)] for after, block in entries]
-    return b64encode(MAGIC + wire.dumps(rows)).decode()
+    return packing.packed(rows)
 
 
 def _fields(block: Block | None) -> list[Any]:
@@ -66,11 +64,7 @@ def _fields(block: Block | None) -> list[Any]:
 
 def unpacked(signature: str) -> list[Entry] | None:
     """The entries of a signature that we issued, in either base64 alphabet; None for any other."""
-    try:
-        content = b64decode(wire.standard_base64(signature), validate=True)
-        rows = wire.loads(content.removeprefix(MAGIC)) if content.startswith(MAGIC) else None
-    except (ValueError, binascii.Error):
-        return None
+    rows = packing.unpacked(signature)
     if not isinstance(rows, list):
         return None
     entries = [_entry(row) for row in cast("list[Any]", rows)]
