@@ -100,6 +100,38 @@ def input_text(value: dict[str, Any]) -> str:
     return value.text if isinstance(value, Input) else wire.dumps(value).decode()
 
 
+class Growing:
+    """One block of a stream, which its deltas make whole. ``block`` is complete after ``finish``.
+
+    Deltas that a block of its type does not have are of a newer API, and pass without a trace.
+    """
+
+    def __init__(self, start: Block) -> None:
+        self.block = dict(start)
+        self._pieces: dict[str, list[str]] = {}
+        self._shape = GRAMMAR.get(str(start.get("type")))
+
+    def add(self, delta: dict[str, Any]) -> None:
+        if self._shape and delta["type"] not in self._shape.deltas:
+            return
+        for name, piece in delta.items():
+            if name in GROWING:
+                self._pieces.setdefault(name, []).append(piece)
+            elif name == "citation":
+                self.block["citations"] = [*(self.block.get("citations") or []), piece]
+            elif name not in ("type", "estimated_tokens"):
+                self.block[name] = piece
+
+    def finish(self) -> Block:
+        for name, pieces in self._pieces.items():
+            text = "".join(pieces)
+            if name == "partial_json":
+                self.block["input"] = _parsed(text or "{}")
+            else:
+                self.block[name] = self.block.get(name, "") + text
+        return self.block
+
+
 class Reader:
     """Follows one stream by the grammar and collects its message.
 
@@ -111,7 +143,7 @@ class Reader:
     def __init__(self) -> None:
         self.message: Message = {}
         self.state: Literal["new", "open", "block", "delta", "done", "error"] = "new"
-        self._pieces: dict[str, list[str]] = {}
+        self._growing = Growing({})
         self._halves = Halves()
 
     def feed(self, event: Event) -> list[Event]:
@@ -149,12 +181,12 @@ class Reader:
         self.state = "open"
 
     def _open(self, value: dict[str, Any]) -> None:
-        block = dict(value["content_block"])
+        self._growing = Growing(value["content_block"])
+        block = self._growing.block
         if value["index"] != len(self.message["content"]):
             raise broken(f"block {value['index']} where {len(self.message['content'])} was due")
         _complete(block)
         self.message["content"].append(block)
-        self._pieces = {}
         self.state = "block"
 
     def _delta(self, value: dict[str, Any]) -> None:
@@ -166,24 +198,12 @@ class Reader:
             if delta["type"] in DELTAS:
                 raise broken(f"a {delta['type']} in a {block['type']} block")
             return
-        for name, piece in delta.items():
-            if name in GROWING:
-                self._pieces.setdefault(name, []).append(piece)
-            elif name == "citation":
-                block["citations"] = [*(block.get("citations") or []), piece]
-            elif name not in ("type", "estimated_tokens"):
-                block[name] = piece
+        self._growing.add(delta)
 
     def _close(self, value: dict[str, Any]) -> None:
-        block = self.message["content"][-1]
         if value["index"] != len(self.message["content"]) - 1:
             raise broken(f"the end of block {value['index']}, which is not open")
-        for name, pieces in self._pieces.items():
-            text = "".join(pieces)
-            if name == "partial_json":
-                block["input"] = _parsed(text or "{}")
-            else:
-                block[name] = block.get(name, "") + text
+        self._growing.finish()
         self.state = "open"
 
     def _settle(self, value: dict[str, Any]) -> None:
