@@ -14,8 +14,9 @@ from isthmus import wire
 from isthmus.errors import GatewayError
 from isthmus.event import Event, stream_error
 from isthmus.frontends import Model
+from isthmus.frontends.openai_chat.details import Details
 from isthmus.frontends.usage import whole_usage
-from isthmus.messages import Block, Message, input_text
+from isthmus.messages import Block, Growing, Message, input_text
 from isthmus.request import HttpRequest, Request
 
 FINISH = {
@@ -144,9 +145,11 @@ def _answer(request: Request, message: Message) -> tuple[dict[str, Any], int]:
     empty = None if calls or refusal else ""
     answer: dict[str, Any] = {"role": "assistant", "content": text or empty, "refusal": refusal}
     reasoning = "".join(_thought(block) for block in blocks)
+    details = Details()
     first = calls[:1] if _legacy(request) else []
     optional = {
         "reasoning_content": reasoning,
+        "reasoning_details": [entry for entry in map(details.entry, blocks) if entry],
         "function_call": first[0]["function"] if first else None,
         "tool_calls": calls[len(first) :],
         "annotations": annotations,
@@ -172,7 +175,7 @@ def _own_name(request: Request, block: Block) -> str:
 
 
 def _thought(block: Block) -> str:
-    """What a block shows of the model's reasoning; its signature has no place in this dialect."""
+    """What a block shows of the model's reasoning; its signature travels in the side field."""
     return str(block.get("thinking") or "") if block["type"] == "thinking" else ""
 
 
@@ -197,6 +200,8 @@ class Encoder:
         self._tail = b',"usage":null}' if self._counts else b"}"
         self._ended = False
         self._block: Block = {}
+        self._growing = Growing({})
+        self._details = Details()
         self._unsent = ""
         self._calls = 0
         self._length = 0
@@ -240,6 +245,7 @@ class Encoder:
 
     def _open_block(self, value: dict[str, Any]) -> bytes:
         block = self._block = value["content_block"]
+        self._growing = Growing(block)
         if block["type"] == "tool_use":
             self._calls += 1
             self._unsent = _arguments(block)
@@ -254,6 +260,7 @@ class Encoder:
     def _delta(self, value: dict[str, Any]) -> bytes:
         delta = value["delta"]
         kind = delta["type"]
+        self._growing.add(delta)
         if kind == "text_delta":
             return self._grown("content", delta["text"])
         if kind == "thinking_delta":
@@ -292,7 +299,9 @@ class Encoder:
         block, self._block = self._block, {"type": ""}
         if block["type"] == "text":
             self._annotations += _annotations(self._citations, self._start, self._length)
-        return self._argued(self._unsent) if block["type"] == "tool_use" else b""
+        last = self._argued(self._unsent) if block["type"] == "tool_use" else b""
+        entry = self._details.entry(self._growing.finish())
+        return last + self._chunk({"reasoning_details": [entry]}) if entry else last
 
     def _settle(self, value: dict[str, Any]) -> bytes:
         self._end.update(value["delta"])

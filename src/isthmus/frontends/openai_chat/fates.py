@@ -102,9 +102,18 @@ ASSISTANT: Fates = {
     "tool_calls": ("carried", "arguments that are no JSON object are refused"),
     "function_call": ("carried", "the older form of `tool_calls`"),
     "refusal": ("carried", "as text"),
-    "reasoning_content": ("lost", "without the provider's signature it cannot be verified"),
-    "reasoning": ("lost", "without the provider's signature it cannot be verified"),
-    "annotations": ("lost", "citations are not sent back"),
+    "reasoning_details": (
+        "carried",
+        "thinking that Claude signed, and every other block, at its place in the turn; what is unsigned, "
+        "foreign, or does not fit the content is left out",
+    ),
+    "thinking_blocks": (
+        "carried",
+        "the form of LiteLLM: signed thinking, sent first; `reasoning_details` wins",
+    ),
+    "reasoning_content": ("lost", "unless signed thinking came with it, whose text it shows"),
+    "reasoning": ("lost", "unless signed thinking came with it, whose text it shows"),
+    "annotations": ("lost", "unless the cited text came with it in `reasoning_details`"),
     "audio": ("refused", "its transcript can be sent as content"),
     "name": ("lost", "turns have no names"),
 }
@@ -113,14 +122,18 @@ ASSISTANT: Fates = {
 ANSWER: Fates = {
     "text": ("carried", "`content`"),
     "citations of web pages": ("carried", "`annotations`, each for the whole text block around it"),
-    "other citations": ("lost", "Chat has no form for them"),
-    "thinking": ("approximated", "`reasoning_content`, without the signature"),
-    "redacted_thinking": ("lost", "Chat has no form for it"),
+    "other citations": ("carried", "in `reasoning_details`"),
+    "thinking": (
+        "carried",
+        "`reasoning_content`, a string, and with its signature in `reasoning_details`",
+    ),
+    "redacted_thinking": ("carried", "in `reasoning_details`"),
     "tool_use": ("carried", "`tool_calls`, under your names; arguments stream as they come"),
     "server tools and their results": (
-        "lost",
-        "they are no calls of yours; the text says what came of it",
+        "carried",
+        "in `reasoning_details`: they are no calls of yours; the text says what came of them",
     ),
+    "compaction and other blocks": ("carried", "in `reasoning_details`"),
     "stop_reason": ("approximated", "`finish_reason`, see below"),
     "stop_sequence": ("lost", "Chat does not say which one it was"),
     "stop_details": ("carried", "the explanation of a refusal, as `refusal`"),

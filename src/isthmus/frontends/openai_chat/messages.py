@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from isthmus.errors import refuse
 from isthmus.frontends import media
+from isthmus.frontends.openai_chat import details
 from isthmus.frontends.openai_chat.tools import Calls, Names
 from isthmus.frontends.parameters import cache_control, note_others, optional, required_text
 from isthmus.messages import Block, Turn
@@ -116,6 +117,11 @@ def _is_blank(block: Block) -> bool:
     return block["type"] == "text" and not block["text"].strip()
 
 
+def _is_markable(block: Block) -> bool:
+    """Thinking takes no cache marker."""
+    return block["type"] not in ("thinking", "redacted_thinking")
+
+
 # --- messages -----------------------------------------------------------------------------------
 
 
@@ -169,7 +175,7 @@ class Conversation:
         mark = cache_control(message, path)
         if mark is None:
             return
-        sent = [block for block in blocks if not _is_blank(block)]
+        sent = [block for block in blocks if not _is_blank(block) and _is_markable(block)]
         if not sent or "cache_control" in sent[-1]:
             why = "its last part has a marker" if sent else "the message has no content"
             self._notes.dropped(f"{path}.cache_control", why)
@@ -195,21 +201,42 @@ class Conversation:
         refusal = optional(message, "refusal", str, path, "a string")
         if refusal:
             blocks.append({"type": "text", "text": refusal})
-        for name in ("reasoning_content", "reasoning"):
-            if message.get(name):
-                self._notes.dropped(f"{path}.{name}", _UNSIGNED)
-        if message.get("annotations"):
-            self._notes.dropped(f"{path}.annotations", "citations are not sent back")
         if message.get("audio") is not None:
             raise refuse(f"{path}.audio", "audio cannot be sent: give its transcript as content")
+        made: list[Block] = []
         calls = optional(message, "tool_calls", list, path, "an array of tool calls")
         for index, call in enumerate(calls or ()):
-            blocks.append(self._call(call, f"{path}.tool_calls.{index}"))
+            made.append(self._call(call, f"{path}.tool_calls.{index}"))
         function = optional(message, "function_call", dict, path, "an object")
         if function is not None:
             own = f"function-{function.get('name')}"
-            blocks.append(self._use(function, own, f"{path}.function_call"))
+            made.append(self._use(function, own, f"{path}.function_call"))
+        blocks = self._whole(blocks, made, message, path)
+        self._note_shown(blocks, message, path)
         return blocks
+
+    def _whole(
+        self, texts: list[Block], calls: list[Block], message: Fields, path: str
+    ) -> list[Block]:
+        """The turn with what its message carries of the other blocks, in either of two forms."""
+        held, used = list[details.Entry](), ""
+        for name, read in _SIDE_FIELDS.items():
+            at = f"{path}.{name}"
+            if message.get(name) and used:
+                self._notes.dropped(at, f"{used} counts")
+            elif message.get(name):
+                held = read(message[name], at, self._notes)
+                used = name if held else ""
+        return details.rebuilt(texts, calls, held, f"{path}.{used}", self._notes)
+
+    def _note_shown(self, blocks: list[Block], message: Fields, path: str) -> None:
+        """Say what the message shows of blocks that did not come with it."""
+        kinds = {block["type"] for block in blocks}
+        for name in ("reasoning_content", "reasoning"):
+            if message.get(name) and not kinds & {"thinking", "redacted_thinking"}:
+                self._notes.dropped(f"{path}.{name}", _UNSIGNED)
+        if message.get("annotations") and not any(block.get("citations") for block in blocks):
+            self._notes.dropped(f"{path}.annotations", "citations are not sent back")
 
     def _call(self, item: Any, path: str) -> Block:
         call = cast("Fields", expect(item, dict, path, "a tool call"))
@@ -259,6 +286,12 @@ class Conversation:
         return result
 
 
+_SIDE_FIELDS = {
+    "reasoning_details": details.entries,
+    "thinking_blocks": details.thinking_blocks,
+}
+"""Members that hold the blocks for which Chat has no form; the first that has any counts."""
+
 Reader = Callable[[Conversation, Fields, str], list[Block]]
 
 _ANSWERED = ("content", "is_error")
@@ -271,7 +304,7 @@ ROLES: dict[str, tuple[str, Reader, tuple[str, ...]]] = {
         Conversation._assistant,
         (
             *("content", "refusal", "tool_calls", "function_call", "audio", "annotations"),
-            *("reasoning_content", "reasoning"),
+            *("reasoning_content", "reasoning", *_SIDE_FIELDS),
         ),
     ),
     "tool": ("user", Conversation._tool, (*_ANSWERED, "tool_call_id", "name")),
