@@ -31,6 +31,20 @@ def clean() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module")
+def forgetful() -> Iterator[World]:
+    """A gateway that remembers nothing: what it knows of earlier turns the client has told it."""
+    world = World(vault={"enabled": False})
+    yield world
+    world.close()
+
+
+@pytest.fixture
+def world(forgetful: World) -> World:
+    forgetful.simulator.reset()
+    return forgetful
+
+
 @pytest.fixture(autouse=True)
 def gathered(world: World) -> Iterator[None]:
     yield
@@ -38,8 +52,8 @@ def gathered(world: World) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def client(shared_world: World) -> Iterator[OpenAI]:
-    base = f"{shared_world.url}/v1"
+def client(forgetful: World) -> Iterator[OpenAI]:
+    base = f"{forgetful.url}/v1"
     with OpenAI(base_url=base, api_key="placeholder", max_retries=0) as client:
         yield client
 
