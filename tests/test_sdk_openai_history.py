@@ -187,6 +187,55 @@ def test_reasoning_details_have_openrouters_form(client: OpenAI) -> None:
     assert json.dumps(message.model_dump())
 
 
+SEARCHED = ["server_tool_use", "web_search_tool_result", "text"]
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize("model", BOUND)
+def test_a_search_comes_back_as_it_was(client: OpenAI, world: World, model: str, ask: Ask) -> None:
+    """The client sees text and annotations, and no call; the provider sees its own blocks again."""
+    fields: Any = {"model": model, "tools": [function("web_search", WEATHER)]}
+    fields["web_search_options"] = {"search_context_size": "medium"}
+    turns: list[Any] = [{"role": "user", "content": "What is the latest?"}]
+    message = ask(client, messages=turns, **fields)
+    assert not message.tool_calls
+    (annotation,) = message.annotations
+    place = annotation.url_citation
+    assert place.url == "https://example.com/simulated"
+    said = message.content[place.start_index : place.end_index]
+    assert said.startswith("A simulated sentence")
+    turns += [message, {"role": "user", "content": "And in Bern?"}]
+    world.script(blocks=[thinks(), calls(last(world)["tools"][0]["name"], location="Bern")])
+    message = ask(client, messages=turns, **fields)
+    (call,) = message.tool_calls
+    assert call.function.name == "web_search"
+    before = last(world)["messages"][1]
+    assert kinds(before)[-3:] == SEARCHED
+    assert before["content"][-1]["citations"][0]["encrypted_index"]
+    turns += [message, *answers(message)]
+    ask(client, messages=turns, **fields)
+    assert judged(world) == []
+
+
+@BOTH_WAYS
+def test_a_search_that_fails_is_no_failure(client: OpenAI, world: World, ask: Ask) -> None:
+    failed = {"type": "web_search_tool_result_error", "error_code": "too_many_requests"}
+    search = {"type": "server_tool_use", "name": "web_search", "input": {"query": "x"}}
+    blocks = [
+        {**search, "id": "srvtoolu_1"},
+        {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": failed},
+        {"type": "text", "text": "I could not search."},
+    ]
+    world.script(blocks=blocks)
+    fields: Any = {"model": BOUND[1], "web_search_options": {}}
+    turns: list[Any] = [{"role": "user", "content": "Search."}]
+    message = ask(client, messages=turns, **fields)
+    assert (message.content, message.tool_calls) == ("I could not search.", None)
+    turns += [message, {"role": "user", "content": "Never mind."}]
+    assert ask(client, messages=turns, **fields).content
+    assert last(world)["messages"][1]["content"] == blocks
+
+
 def test_every_body_fits_anthropics_own_types() -> None:
     """The last test of this file: what the others sent, judged by the SDK of that API version."""
     oracle.assert_legal(SENT)

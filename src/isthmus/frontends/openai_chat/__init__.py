@@ -203,13 +203,12 @@ DROPPED: dict[str, tuple[Any, str]] = {
     "store": (False, "nothing is stored"),
     "top_logprobs": (0, _HINT),
     "verbosity": ("medium", _HINT),
-    "web_search_options": (None, "web search is not offered in this release"),
 }
 """Parameters that are left out: the value that means nothing, and why any other has no effect."""
 
 CONVERSATION = (
     *("model", "messages", "tools", "tool_choice", "parallel_tool_calls"),
-    *("functions", "function_call"),
+    *("functions", "function_call", "web_search_options"),
 )
 
 
@@ -228,7 +227,11 @@ def _note_dropped(draft: Draft, members: Members) -> None:
 def _conversation(draft: Draft, members: Members) -> None:
     """Put tools, tool choice, system and messages into the draft."""
     tools = Tools(draft.notes)
-    for name, add in (("tools", tools.add), ("functions", tools.add_functions)):
+    for name, add in (
+        ("web_search_options", tools.add_search),
+        ("tools", tools.add),
+        ("functions", tools.add_functions),
+    ):
         path, value = members.get(name, (name, None))
         if value is not None:
             add(value, path)
@@ -236,8 +239,8 @@ def _conversation(draft: Draft, members: Members) -> None:
     conversation = Conversation(tools.names, draft.notes)
     path, value = members.get("messages", ("messages", None))
     turns = conversation.read(value, path)
-    if tools.blocks:
-        draft.hub["tools"] = tools.blocks
+    if tools.blocks or tools.server:
+        draft.hub["tools"] = [*tools.blocks, *tools.server]
     if choice is not None:
         draft.hub["tool_choice"] = choice
     if conversation.system:
@@ -271,7 +274,7 @@ def _possible(
     draft: Draft, choice: dict[str, Any], path: str, tools: Tools
 ) -> dict[str, Any] | None:
     """The choice, but for one without tools: a call cannot be required then, all else says nothing."""
-    if tools.blocks:
+    if tools.blocks or tools.server:
         return choice
     if choice["type"] == "any":
         raise refuse(path, "a call is required, but there are no tools")

@@ -96,21 +96,26 @@ def _count(usage: Mapping[str, Any], name: str) -> int | None:
     return value if isinstance(value, int) else None
 
 
-def _annotations(citations: Sequence[Any], start: int, end: int) -> list[dict[str, Any]]:
-    """Citations of web pages; each belongs to the whole text block that holds it."""
-    return [
-        {
-            "type": "url_citation",
-            "url_citation": {
-                "start_index": start,
-                "end_index": end,
-                "title": citation.get("title") or citation["url"],
-                "url": citation["url"],
-            },
-        }
-        for citation in citations
-        if isinstance(citation.get("url"), str)
-    ]
+def _annotations(citations: Any, start: int, end: int) -> list[dict[str, Any]]:
+    """Citations of what has an address; each belongs to the whole text block that holds it.
+
+    ``start`` and ``end`` count characters (code points) of the content, the end not included.
+    """
+    found: list[dict[str, Any]] = []
+    for citation in cast("list[Any]", citations) if isinstance(citations, list) else ():
+        cited = cast("dict[str, Any]", citation) if isinstance(citation, dict) else {}
+        address = cited.get(_ADDRESSES.get(str(cited.get("type")), "url"))
+        if isinstance(address, str) and address.startswith(("https://", "http://")):
+            title = cited.get("title")
+            place = {"start_index": start, "end_index": end}
+            named = {"title": title if title and isinstance(title, str) else address}
+            row = {**place, **named, "url": address}
+            found.append({"type": "url_citation", "url_citation": row})
+    return found
+
+
+_ADDRESSES = {"search_result_location": "source"}
+"""The member that holds a citation's address where it is not ``url``."""
 
 
 # --- a whole completion -------------------------------------------------------------------------
@@ -138,7 +143,7 @@ def _answer(request: Request, message: Message) -> tuple[dict[str, Any], int]:
     for block in blocks:
         if block["type"] == "text":
             end = len(text) + len(block["text"])
-            annotations += _annotations(block.get("citations") or (), len(text), end)
+            annotations += _annotations(block.get("citations"), len(text), end)
             text += block["text"]
     calls = [_call(request, block) for block in blocks if block["type"] == "tool_use"]
     refusal = _refusal(message.get("stop_reason"), message.get("stop_details"))
@@ -206,7 +211,6 @@ class Encoder:
         self._calls = 0
         self._length = 0
         self._start = 0
-        self._citations: list[Any] = []
         self._annotations: list[dict[str, Any]] = []
         self._usage: dict[str, Any] = {}
         self._end: dict[str, Any] = {}
@@ -253,7 +257,6 @@ class Encoder:
             return self._chunk(self._call_delta(named, {"id": block["id"], "type": "function"}))
         if block["type"] == "text":
             self._start = self._length
-            self._citations = list(block.get("citations") or ())
             return self._grown("content", str(block.get("text") or ""))
         return self._grown("reasoning_content", _thought(block))
 
@@ -265,9 +268,7 @@ class Encoder:
             return self._grown("content", delta["text"])
         if kind == "thinking_delta":
             return self._grown("reasoning_content", delta["thinking"])
-        if kind == "citations_delta":
-            self._citations.append(delta["citation"])
-        elif kind == "input_json_delta" and self._block["type"] == "tool_use":
+        if kind == "input_json_delta" and self._block["type"] == "tool_use":
             return self._argued(delta["partial_json"])
         return b""
 
@@ -297,10 +298,12 @@ class Encoder:
 
     def _close_block(self, value: dict[str, Any]) -> bytes:
         block, self._block = self._block, {"type": ""}
-        if block["type"] == "text":
-            self._annotations += _annotations(self._citations, self._start, self._length)
         last = self._argued(self._unsent) if block["type"] == "tool_use" else b""
-        entry = self._details.entry(self._growing.finish())
+        whole = self._growing.finish()
+        if block["type"] == "text":
+            citations = whole.get("citations")
+            self._annotations += _annotations(citations, self._start, self._length)
+        entry = self._details.entry(whole)
         return last + self._chunk({"reasoning_details": [entry]}) if entry else last
 
     def _settle(self, value: dict[str, Any]) -> bytes:

@@ -20,6 +20,11 @@ REQUEST: Fates = {
     "parallel_tool_calls": ("carried", "`false` is said beside the tool choice"),
     "functions": ("carried", "the older form of `tools`; answers hold a `function_call`"),
     "function_call": ("carried", "the older form of `tool_choice`, which wins"),
+    "web_search_options": (
+        "approximated",
+        "as Anthropic's web search, with `user_location`; `search_context_size` is left out. A function "
+        "of yours that is named `web_search` is sent under another name",
+    ),
     "max_completion_tokens": (
         "carried",
         "lowered to what the model writes at most, which is also what counts without it",
@@ -121,7 +126,10 @@ ASSISTANT: Fates = {
 
 ANSWER: Fates = {
     "text": ("carried", "`content`"),
-    "citations of web pages": ("carried", "`annotations`, each for the whole text block around it"),
+    "citations of addresses": (
+        "carried",
+        "`annotations`, each for the whole text block around it; in a stream in the last chunk",
+    ),
     "other citations": ("carried", "in `reasoning_details`"),
     "thinking": (
         "carried",

@@ -60,6 +60,10 @@ class Names:
                 return made
             attempt += 1
 
+    def reserve(self, name: str) -> None:
+        """Keep a name for something else: a client's own gets another in its place."""
+        self._taken.add(name)
+
     @property
     def renamed(self) -> dict[str, str]:
         """The client's names by their legal forms, of those that had to change."""
@@ -101,12 +105,21 @@ class Calls:
 
 @dataclass(slots=True)
 class Tools:
-    """The tools of a request: their hub form, and their legal names by the client's own."""
+    """The tools of a request: their hub form, and their legal names by the client's own.
+
+    ``server`` holds those that the provider runs by itself, of which the client hears no calls.
+    """
 
     notes: Notes
     names: Names = field(default_factory=lambda: Names(NAME_LIMIT))
     blocks: list[Block] = field(default_factory=list[Block])
     legal: dict[str, str] = field(default_factory=dict[str, str])
+    server: list[Block] = field(default_factory=list[Block])
+
+    def add_search(self, value: Any, path: str) -> None:
+        """Read ``web_search_options``; before the client's own tools, so that none takes its name."""
+        self.server.append(_search(value, path, self.notes))
+        self.names.reserve(SEARCH["name"])
 
     def add(self, value: Any, path: str) -> None:
         """Read the ``tools`` array of a request."""
@@ -171,6 +184,34 @@ class Tools:
 
 
 _FUNCTION = ("name", "description", "parameters", "strict", "cache_control")
+
+
+# --- tools that the provider runs ---------------------------------------------------------------
+
+SEARCH = {"type": "web_search_20260318", "name": "web_search"}
+_LOCATION = ("city", "region", "country", "timezone")
+
+
+def _search(value: Any, path: str, notes: Notes) -> Block:
+    """Anthropic's web search, told where the user is."""
+    options = cast("dict[str, Any]", expect(value, dict, path, "an object"))
+    size = optional(options, "search_context_size", str, path, "a string")
+    if size not in (None, "medium"):
+        notes.dropped(f"{path}.search_context_size", "Anthropic has nothing like it")
+    note_others(options, ("search_context_size", "user_location"), path, notes)
+    at = f"{path}.user_location"
+    place = optional(options, "user_location", dict, path, "an object")
+    if place is None:
+        return dict(SEARCH)
+    if place.get("type") != "approximate":
+        raise refuse(f"{at}.type", 'expected "approximate"')
+    note_others(place, ("type", "approximate"), at, notes)
+    at = f"{at}.approximate"
+    told = cast("dict[str, Any]", expect(place.get("approximate"), dict, at, "an object"))
+    note_others(told, _LOCATION, at, notes)
+    known = {name: optional(told, name, str, at, "a string") for name in _LOCATION}
+    found = {name: text for name, text in known.items() if text}
+    return {**SEARCH, "user_location": {"type": "approximate", **found}} if found else dict(SEARCH)
 
 
 # --- tool choice --------------------------------------------------------------------------------
