@@ -5,7 +5,9 @@ Source: Anthropic's API reference (Messages, errors, streaming, versions and bet
 
 from __future__ import annotations
 
-from isthmus import wire
+from collections.abc import Mapping
+
+from isthmus import properties, wire
 from isthmus.adapt import adapt, refuse_continuation
 from isthmus.errors import GatewayError, cut_off, provider_error, quoted
 from isthmus.event import Event
@@ -78,6 +80,7 @@ def encode(request: Request, target: Target, notes: Notes) -> HttpRequest:
             refuse_continuation(body, _taken(target))
         if request.pause is not None:
             _resume(body, request.pause)
+        properties.rename(body, notes)
     elif target.changed:
         body = _fitted_if_sound(body, request, target, notes)
     return HttpRequest(
@@ -180,7 +183,8 @@ def _without_key(query: str) -> str:
 class _Decoder:
     """Cuts the stream into events and sees that it ends as it should."""
 
-    def __init__(self) -> None:
+    def __init__(self, renamed: Mapping[str, properties.Names]) -> None:
+        self._own = properties.Restored(renamed) if renamed else None
         self._frames = wire.Frames()
         self._begun = False
         self.ended = False
@@ -194,7 +198,7 @@ class _Decoder:
                     break
                 event = Event(frame)
                 self._follow(event)
-                events.append(event)
+                events += self._own.feed(event) if self._own else [event]
         except GatewayError as error:
             self.failure = error
         return events
@@ -242,7 +246,8 @@ def _not_a_stream(data: bytes) -> GatewayError:
 
 
 def decoder(request: Request) -> _Decoder:
-    return _Decoder()
+    native = request.dialect == DIALECT
+    return _Decoder({} if native else properties.renamed(request.body.peek("tools")))
 
 
 _BY_STATUS = {

@@ -10,7 +10,8 @@ REQUEST: Fates = {
     "messages": ("carried", "see the next table"),
     "tools": (
         "carried",
-        "functions: a name that Claude does not take is sent as another, and answers carry yours; "
+        "functions: a name that Claude does not take, its own or a parameter's, is sent as another, and "
+        "answers carry yours; "
         "`strict` is kept where the schema fits. Other types are refused",
     ),
     "tool_choice": (
