@@ -278,3 +278,8 @@ def test_arguments_of_a_client(arguments: str, value: dict[str, Any] | None) -> 
 def test_arguments_are_read_exactly(value: dict[str, Any], odd: str) -> None:
     assert tool_input(json.dumps(value)) == value
     assert tool_input(odd) == json.loads(odd)
+
+
+def test_arguments_are_no_deeper_than_a_body() -> None:
+    assert tool_input('{"a": ' + "[" * 199 + "]" * 199 + "}") is not None
+    assert tool_input('{"a": ' + "[" * 200 + "]" * 200 + "}") is None

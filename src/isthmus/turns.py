@@ -141,11 +141,15 @@ def unanswered(call: str) -> Block:
 
 
 def tool_input(text: str) -> dict[str, Any] | None:
-    """The arguments that a client sent as JSON text; "" counts as none, None if it is no object."""
+    """The arguments that a client sent as JSON text; "" counts as none, None if it is no object.
+
+    Nor is one that is nested too deeply for a body.
+    """
     if not text.strip():
         return {}
     try:
         value = wire.loads(text)
     except ValueError:
         return None
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else None
+    fits = isinstance(value, dict) and not wire.is_deep(value)
+    return cast("dict[str, Any]", value) if fits else None

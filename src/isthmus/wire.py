@@ -109,6 +109,21 @@ def _repaired(value: Any) -> Any:
     return [_repaired(item) for item in value] if isinstance(value, list) else value  # pyright: ignore
 
 
+LEVELS = 200
+"""How deeply a client's value may be nested: far beyond any use, and far from the end of the stack."""
+
+
+def is_deep(value: Any) -> bool:
+    """Whether a value has more than LEVELS levels of objects and arrays."""
+    level: list[Any] = [value]
+    for _ in range(LEVELS):
+        inner = (item.values() if isinstance(item, dict) else item for item in level)
+        level = [child for items in inner for child in items if type(child) in (dict, list)]
+        if not level:
+            return False
+    return True
+
+
 def first_item(text: bytes) -> bytes:
     """The text of the first item of a JSON array; b"" for anything else."""
     try:

@@ -7,7 +7,6 @@ from base64 import b64decode, b64encode
 from typing import Any
 
 from isthmus import wire
-from isthmus.frontends.parameters import is_deep
 
 MAGIC = b"isthmus1"
 
@@ -27,4 +26,4 @@ def unpacked(text: str) -> Any:
         value = wire.loads(content.removeprefix(MAGIC)) if content.startswith(MAGIC) else None
     except (ValueError, binascii.Error):
         return None
-    return value if isinstance(value, (dict, list)) and not is_deep(value) else None
+    return value if isinstance(value, (dict, list)) and not wire.is_deep(value) else None

@@ -15,15 +15,12 @@ Check = Callable[[Any, str], Any]
 UNKNOWN = "not known"
 """Why a member that nobody reads was dropped."""
 
-LEVELS = 200
-"""How deeply a body may be nested: far beyond any use, and far from the end of the stack."""
-
 
 def body_of(source: bytes, notes: Notes) -> dict[str, Any]:
     """The decoded body, lone surrogates mended with a note.
 
     Raises GatewayError (400) for what is no JSON object, a member that stands twice, and more than
-    LEVELS levels, so that whatever walks the body later can do so by recursion.
+    ``wire.LEVELS`` levels, so that whatever walks the body later can do so by recursion.
     """
     repeated = wire.members(source).repeated
     if repeated:
@@ -31,20 +28,9 @@ def body_of(source: bytes, notes: Notes) -> dict[str, Any]:
     body, repaired = wire.loads_repaired(source)
     if repaired:
         notes.changed("", "lone surrogates became U+FFFD")
-    if is_deep(body):
-        raise refuse("", f"the body has more than {LEVELS} levels")
+    if wire.is_deep(body):
+        raise refuse("", f"the body has more than {wire.LEVELS} levels")
     return body
-
-
-def is_deep(value: Any) -> bool:
-    """Whether a value has more than LEVELS levels of objects and arrays."""
-    level: list[Any] = [value]
-    for _ in range(LEVELS):
-        inner = (item.values() if isinstance(item, dict) else item for item in level)
-        level = [child for items in inner for child in items if type(child) in (dict, list)]
-        if not level:
-            return False
-    return True
 
 
 def number(low: float, high: float) -> Check:
