@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import httpx2
 import openai
@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openai import Stream
 from openai.types import Model as SdkModel
-from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from openai.types.chat import ChatCompletion, ChatCompletionChunk, CompletionCreateParams
+from typing_extensions import get_type_hints, is_typeddict
 
 from isthmus import wire
 from isthmus.errors import KINDS, GatewayError
@@ -406,3 +407,30 @@ def test_recorded_requests_are_taken_or_refused_for_a_reason() -> None:
                 path.name
             )
     assert taken >= len(RECORDINGS) * 3 // 4
+
+
+# --- the members of the newest SDK --------------------------------------------------------------
+
+
+def members_of(kind: Any, seen: set[Any]) -> set[str]:
+    """The names of all members of the SDK's types for a request, inner ones included."""
+    if kind in seen or not (is_typeddict(kind) or get_args(kind)):
+        return set()
+    seen.add(kind)
+    hints = get_type_hints(kind) if is_typeddict(kind) else {}
+    inner = [members_of(value, seen) for value in (*hints.values(), *get_args(kind))]
+    return set(hints).union(*inner)
+
+
+def keys_of(value: Any) -> set[str]:
+    if isinstance(value, dict):
+        return set(value).union(*map(keys_of, value.values()))
+    return set().union(*map(keys_of, value)) if isinstance(value, list) else set()
+
+
+def test_every_member_that_the_sdk_can_send_has_a_golden_case() -> None:
+    """Carried, noted or refused: the case says which. A newer SDK asks for cases of its new members."""
+    found = members_of(CompletionCreateParams, set())
+    assert {"messages", "prompt_cache_breakpoint", "timezone", "tool_call_id"} <= found
+    shown = set().union(*(keys_of(case.values[0]["request"]) for case in cases("re[fq]u*.json")))
+    assert found - shown == set()

@@ -19,6 +19,8 @@ Schema = dict[str, Any]
 DEPTH = 100
 """Levels of a schema; the compiler gives up long before, and we must not run out of stack."""
 
+FREE = "an object with free keys cannot be asked of Claude; name its properties"
+
 _UNIONS = ("anyOf", "oneOf", "allOf")
 _SILENT = ("$schema", "$id", "$comment")
 _PLAIN = ("type", "title", "description", "default", "required")
@@ -113,7 +115,8 @@ def compiled(schema: Schema, path: str) -> tuple[Schema, tuple[str, ...]]:
     """A schema for ``output_config.format``, and the keywords whose meaning had to move.
 
     Constraints that the compiler does not know are told to the model in the description, objects are
-    closed. Raises GatewayError (400) for recursion, references that lead nowhere and wrong types.
+    closed. Raises GatewayError (400) for recursion, references that lead nowhere, wrong types, and
+    objects with free keys alone.
     """
     fitting = _Fitting()
     fitted = fitting.node(schema, path, 0)
@@ -138,7 +141,7 @@ class _Fitting:
         for name, member in source.items():
             self._keyword(name, member, (fitted, moved), (f"{path}.{name}", depth))
         if _is_object(source):
-            self._close(source, fitted)
+            self._close(source, fitted, path)
         if moved:
             self.changed.update(dict.fromkeys(moved))
             told = ", ".join(
@@ -180,7 +183,10 @@ class _Fitting:
         else:
             moved[name] = member
 
-    def _close(self, source: Schema, fitted: Schema) -> None:
+    def _close(self, source: Schema, fitted: Schema, path: str) -> None:
+        """Close an object. One with free keys alone could never hold anything then: it is refused."""
+        if not source.get("properties") and source.get("additionalProperties") is not False:
+            raise refuse(path, FREE)
         fitted.setdefault("type", "object")
         fitted["additionalProperties"] = False
         if source.get("additionalProperties") is not False:

@@ -6,6 +6,7 @@ Source: OpenAI's API reference (create chat completion, models); the extra membe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 from isthmus.errors import refuse
@@ -21,8 +22,10 @@ from isthmus.frontends.openai_chat.answer import (
 )
 from isthmus.frontends.openai_chat.messages import Conversation
 from isthmus.frontends.openai_chat.tools import (
+    BREAKPOINT,
     Tools,
     function_choice,
+    note_lifetime,
     tool_choice,
 )
 from isthmus.frontends.parameters import (
@@ -36,6 +39,7 @@ from isthmus.frontends.parameters import (
     required_text,
     text,
 )
+from isthmus.messages import Turn
 from isthmus.request import Body, HttpRequest, Notes, Request, expect
 
 __all__ = [
@@ -123,6 +127,8 @@ def _stream_options(draft: Draft, value: Any) -> None:
     asked = optional(options, "include_usage", bool, draft.path, "a boolean")
     if asked:
         draft.memory["include_usage"] = True
+    if optional(options, "include_obfuscation", bool, draft.path, "a boolean"):
+        draft.notes.dropped(f"{draft.path}.include_obfuscation", "nothing is obfuscated")
     note_others(options, ("include_usage", "include_obfuscation"), draft.path, draft.notes)
 
 
@@ -136,6 +142,18 @@ def _stop(draft: Draft, value: Any) -> None:
 
 def _reasoning_effort(draft: Draft, value: Any) -> None:
     openai.effort(draft, value, draft.path, "summarized")
+
+
+def _prompt_cache_options(draft: Draft, value: Any) -> None:
+    """OpenAI's implicit breakpoint, where it is asked for, is Anthropic's automatic one."""
+    options = mapping(value, draft.path)
+    mode = optional(options, "mode", str, draft.path, "a string")
+    if mode not in (None, "implicit", "explicit"):
+        raise refuse(f"{draft.path}.mode", 'expected "implicit" or "explicit"')
+    note_lifetime(options, draft.path, draft.notes)
+    note_others(options, ("mode", "ttl"), draft.path, draft.notes)
+    if mode == "implicit" and draft.hub.setdefault("cache_control", BREAKPOINT) is not BREAKPOINT:
+        draft.notes.dropped(draft.path, "cache_control counts")
 
 
 def _n(draft: Draft, value: Any) -> None:
@@ -181,6 +199,8 @@ READ: dict[str, openai.Read] = {
     "user": openai.user,
     "safety_identifier": openai.user,
     "cache_control": openai.marked,
+    "prompt_cache_options": _prompt_cache_options,
+    "context_management": openai.passing("context_management", mapping),
     "n": _n,
     "modalities": _modalities,
     "audio": _audio,
@@ -197,7 +217,6 @@ DROPPED: dict[str, tuple[Any, str]] = {
     "prediction": (None, _HINT),
     "presence_penalty": (0, _HINT),
     "prompt_cache_key": (None, _CACHING),
-    "prompt_cache_options": (None, _CACHING),
     "prompt_cache_retention": (None, _CACHING),
     "seed": (None, _HINT),
     "store": (False, "nothing is stored"),
@@ -247,9 +266,20 @@ def _conversation(draft: Draft, members: Members) -> None:
         draft.hub["system"] = conversation.system
     draft.hub["messages"] = turns
     draft.memory["names"] = tools.names.renamed
-    if turns[-1]["role"] == "assistant" and "format" in draft.hub.get("output_config", {}):
-        path = members["response_format"][0]
+    if "format" in draft.hub.get("output_config", {}):
+        _refuse_format(members["response_format"][0], turns)
+
+
+def _refuse_format(path: str, turns: Sequence[Turn]) -> None:
+    """Raises GatewayError (400) for what excludes an answer in a form."""
+    if turns[-1]["role"] == "assistant":
         raise refuse(path, "an answer in this form cannot continue a final assistant message")
+    blocks = [block for turn in turns for block in turn["content"] if isinstance(block, dict)]
+    inner = [part for block in blocks for part in block.get("content") or () if type(part) is dict]
+    for block in (*blocks, *inner):
+        cited = block.get("citations")
+        if block["type"] == "document" and isinstance(cited, dict) and cited.get("enabled"):
+            raise refuse(path, "an answer in this form cannot cite: leave out the citations")
 
 
 def _choice(draft: Draft, members: Members, tools: Tools) -> dict[str, Any] | None:

@@ -56,7 +56,8 @@ REQUEST: Fates = {
     "response_format": (
         "approximated",
         "`json_schema` binds the answer to the schema, fitted to Claude's grammar; `json_object` is "
-        "left out, since nothing would enforce it",
+        "left out, since nothing would enforce it. An object with free keys, and documents with citations "
+        "beside it, are refused",
     ),
     "service_tier": ("approximated", "`auto`, `default` and `standard_only`; others are left out"),
     "metadata": ("approximated", "its `user_id`; the rest is left out"),
@@ -66,6 +67,12 @@ REQUEST: Fates = {
         "as `metadata.user_id`, unless another name of the user is given",
     ),
     "cache_control": ("carried", "Anthropic's own, on the body, messages, parts and tools"),
+    "prompt_cache_options": (
+        "approximated",
+        "`implicit`, where it is said, as Anthropic's automatic marker, for an hour, which is also how long "
+        "a `prompt_cache_breakpoint` on a part lasts",
+    ),
+    "context_management": ("carried", "Anthropic's own; needs its beta in `anthropic-beta`"),
     "n": ("refused", "unless it is 1: Claude gives one answer"),
     "modalities": ("refused", "unless it is text"),
     "audio": ("refused", "Claude speaks no audio"),

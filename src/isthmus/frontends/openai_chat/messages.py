@@ -11,7 +11,7 @@ from typing import Any, cast
 from isthmus.errors import refuse
 from isthmus.frontends import media
 from isthmus.frontends.openai_chat import details
-from isthmus.frontends.openai_chat.tools import Calls, Names
+from isthmus.frontends.openai_chat.tools import Calls, Names, cache_breakpoint
 from isthmus.frontends.parameters import cache_control, note_others, optional, required_text
 from isthmus.messages import Block, Turn
 from isthmus.request import Notes, expect
@@ -21,7 +21,6 @@ Fields = dict[str, Any]
 
 _BLANK = "text without a visible character is not accepted"
 _UNSIGNED = "reasoning without the provider's signature cannot be sent back"
-_CACHE = "use cache_control"
 
 
 # --- content parts ------------------------------------------------------------------------------
@@ -105,10 +104,9 @@ def _block(item: Any, path: str, parts: dict[str, Part], notes: Notes) -> Block:
     mark = cache_control(part, path)
     if read is _passed:
         return block
+    mark = cache_breakpoint(part, path, notes) or mark
     if mark is not None:
         block["cache_control"] = mark
-    if part.get("prompt_cache_breakpoint") is not None:
-        notes.dropped(f"{path}.prompt_cache_breakpoint", _CACHE)
     note_others(part, (*_MEMBERS[kind], "prompt_cache_breakpoint"), path, notes)
     return block
 

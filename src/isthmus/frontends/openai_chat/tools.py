@@ -304,3 +304,32 @@ def _allowed_name(item: Any, path: str, tools: Tools) -> str:
     if tool.get("type", "function") != "function":
         raise refuse(f"{path}.type", "only function tools are supported")
     return _named(tool, path, tools)
+
+
+# --- cache breakpoints --------------------------------------------------------------------------
+
+BREAKPOINT: dict[str, Any] = {"type": "ephemeral", "ttl": "1h"}
+"""What OpenAI's breakpoints become: theirs last half an hour at least, of Anthropic's one does."""
+_LASTING = (None, "30m")
+
+
+def cache_breakpoint(owner: dict[str, Any], path: str, notes: Notes) -> dict[str, Any] | None:
+    """OpenAI's ``prompt_cache_breakpoint`` as a cache marker; a marker of Anthropic's wins."""
+    at = f"{path}.prompt_cache_breakpoint"
+    mark = optional(owner, "prompt_cache_breakpoint", dict, path, "an object")
+    if mark is None:
+        return None
+    if mark.get("mode") != "explicit":
+        raise refuse(f"{at}.mode", 'expected "explicit"')
+    note_lifetime(mark, at, notes)
+    note_others(mark, ("mode", "ttl"), at, notes)
+    if owner.get("cache_control") is None:
+        return BREAKPOINT
+    notes.dropped(at, "cache_control counts")
+    return None
+
+
+def note_lifetime(owner: dict[str, Any], path: str, notes: Notes) -> None:
+    """Say where what is cached does not last as long as ``ttl`` asks."""
+    if optional(owner, "ttl", str, path, "a string") not in _LASTING:
+        notes.changed(f"{path}.ttl", "what is cached lasts an hour")
