@@ -78,6 +78,7 @@ def encode(request: Request, target: Target, notes: Notes) -> HttpRequest:
         _fit(body, request, target, notes)
         if "compaction" not in body:
             refuse_continuation(body, _taken(target))
+        _declare(body, notes)
         if request.pause is not None:
             _resume(body, request.pause)
         properties.rename(body, notes)
@@ -135,6 +136,22 @@ def _fit(body: Body, request: Request, target: Target, notes: Notes) -> None:
     if request.operation == "count_tokens":
         for name in _NOT_COUNTED:
             body.drop(name)
+
+
+def _declare(body: Body, notes: Notes) -> None:
+    """Declare the tools of earlier calls where no tool is: a history with calls needs them.
+
+    None can be called: the client offers none, and what their input is is not known.
+    """
+    if body.peek("tools"):
+        return
+    blocks = (b for turn in body.peek("messages") for b in turn["content"] if type(b) is dict)
+    names = dict.fromkeys(str(b.get("name")) for b in blocks if b.get("type") == "tool_use")
+    if names:
+        notes.changed("tools", "the tools of earlier calls were declared, and cannot be called")
+        schema = {"type": "object"}
+        body.edit("tools", [{"name": name, "input_schema": schema} for name in names])
+        body.edit("tool_choice", {"type": "none"})
 
 
 def _headers(request: Request, body: Body, native: bool) -> Headers:
