@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -27,23 +26,22 @@ SCHEMA: Any = {
         "user name": {"type": "string", "description": "A name"},
         "größe": {"$ref": "#/$defs/a b"},
         "plain.name-1": {"type": "integer"},
-        "x" * 65: {"anyOf": [{"properties": {"in side": {}}, "required": ["in side", 3]}]},
-        "": {"items": {"properties": {"a/b~c": {"const": {"a/b~c": 1}}}}},
+        "x" * 65: {"anyOf": [{"properties": {"größe": {}}, "required": ["größe", 3]}]},
+        "": {"items": {"$ref": "#"}},
+        "a/b~c": {"const": {"a/b~c": 1}, "properties": {"in side": {}}},
     },
     "required": ["user name", "plain.name-1"],
     "dependentRequired": {"user name": ["größe"]},
     "default": {"user name": "x", "other": [{"größe": 1}]},
-    "allOf": [
-        {"$ref": "#/properties/user name"},
-        {"$ref": "#/properties//items/properties/a~1b~0c"},
-    ],
+    "not": {"allOf": [{"$ref": "#/properties/user name"}, {"$ref": "#/properties/a~1b~0c"}]},
     "$defs": {"a b": {"type": "number"}},
 }
 INPUT: Any = {
     "user name": 'say "user name": now',
     "größe": 1.5,
-    "x" * 65: {"in side": "in side"},
-    "": [{"a/b~c": None}],
+    "x" * 65: {"größe": "größe"},
+    "": [{"user name": "x", "": []}],
+    "a/b~c": {"in side": None},
 }
 
 
@@ -74,28 +72,24 @@ def sent(asked: Request) -> tuple[Any, list[str]]:
     return json.loads(backend.encode(asked, TARGET, notes).body), [str(n) for n in notes.rows]
 
 
-def names(value: Any) -> Iterator[str]:
-    """Every key of every ``properties`` of a schema without a property of that name."""
-    if isinstance(value, dict):
-        yield from value.get("properties") or ()
-        for inner in value.values():
-            yield from names(inner)
-    for inner in value if isinstance(value, list) else ():
-        yield from names(inner)
-
-
 def test_what_is_sent_is_legal_and_one_to_one() -> None:
     body, notes = sent(request())
     schema = body["tools"][0]["input_schema"]
-    found = list(names(schema))
+    found = list(schema["properties"])
     assert all(LEGAL.fullmatch(name) for name in found)
-    assert len(set(found)) == len(found) == len(list(names(SCHEMA)))
-    user, size = found[:2]
+    assert len(set(found)) == len(found) == len(SCHEMA["properties"])
+    user, size, _, long, _, slashed = found
     assert schema["required"] == [user, "plain.name-1"]
     assert schema["dependentRequired"] == {user: [size]}
     assert schema["default"] == {user: "x", "other": [{size: 1}]}
     assert schema["properties"][size] == {"$ref": "#/$defs/a b"}
-    assert schema["allOf"][0] == {"$ref": f"#/properties/{user}"}
+    assert schema["properties"][long]["anyOf"] == [
+        {"properties": {size: {}}, "required": [size, 3]}
+    ]
+    assert schema["properties"][slashed]["const"] == {slashed: 1}
+    assert schema["properties"][slashed]["properties"] == {"in side": {}}
+    pointers = [{"$ref": f"#/properties/{user}"}, {"$ref": f"#/properties/{slashed}"}]
+    assert schema["not"] == {"allOf": pointers}
     assert body["tools"][1:] == request().body.peek("tools")[1:]
     calls = body["messages"][1]["content"]
     assert list(calls[0]["input"]) == [
@@ -104,7 +98,7 @@ def test_what_is_sent_is_legal_and_one_to_one() -> None:
         *[n for n in found if n in calls[0]["input"]][2:],
     ]
     assert calls[1]["input"] == INPUT
-    assert len(notes) == 6
+    assert len(notes) == 5
     assert notes[0] == (
         f"tools changed: parameter 'user name' of f is sent as {user}; answers carry your name"
     )
@@ -126,7 +120,8 @@ def test_the_native_lane_is_left_alone() -> None:
 
 
 def test_legal_names_cost_nothing() -> None:
-    assert renamed([{"name": "f", "input_schema": {"properties": {"a.b-c_1": {}}}}]) == {}
+    inner = {"properties": {"the API": {"looks": "at the root"}}}
+    assert renamed([{"name": "f", "input_schema": {"properties": {"a.b-c_1": inner}}}]) == {}
     for tools in (None, [], "x", [None, {}, {"name": 3, "input_schema": []}]):
         assert renamed(tools) == {}
 

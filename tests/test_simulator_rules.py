@@ -107,6 +107,7 @@ TOOLS: list[Row] = [
     ({"tools": [{"name": "x", "input_schema": {"type": "array"}}]}, "tools.0.custom.input_schema.type: Input should be 'object'"),
     ({"tools": [{"name": "x", "input_schema": {"type": "object", "anyOf": []}}]}, "tools.0.custom.input_schema: input_schema does not support oneOf, allOf, or anyOf at the top level"),
     ({"tools": [{"name": "x", "input_schema": {"type": "object", "properties": {"a": {"type": "text"}}}}]}, "tools.0.custom.input_schema: JSON schema is invalid."),
+    ({"tools": [{"name": "x", "input_schema": {"type": "object", "properties": {"a b": {}}}}]}, "tools.0.custom.input_schema.properties: Property keys should match pattern '^[a-zA-Z0-9_.-]{1,64}$'"),
     ({"tools": [{"name": "x", "input_schema": {"type": "object", "required": "a"}}]}, "tools.0.custom.input_schema: JSON schema is invalid."),
     ({"tools": [{**TOOL, "input_schema": {"type": "object", "required": ["a"]}, "input_examples": [{"a": 1}, {}]}]}, "tools.0.custom.input_examples.1: the example does not match"),
     ({"tools": [{**TOOL, "defer_loading": True}]}, "tools: At least one tool must have defer_loading=false."),

@@ -1,7 +1,8 @@
 """Names of tool parameters that the Messages API does not take: others in their place, and back.
 
-Source: the API's own refusal (keys of ``properties`` must match ``^[a-zA-Z0-9_.-]{1,64}$``). What a name
-becomes is a function of its tool's schema alone, so that it is the same on every turn.
+Source: the API's own refusal (keys of ``properties`` must match ``^[a-zA-Z0-9_.-]{1,64}$``), which public
+issues report of a schema's root alone. A name from there is replaced at any depth, since a schema may
+refer to its root. What it becomes is a function of the schema alone, and so the same on every turn.
 """
 
 from __future__ import annotations
@@ -37,14 +38,19 @@ def renamed(tools: Any) -> dict[str, Names]:
     found: dict[str, Names] = {}
     for tool in cast("list[Any]", tools) if isinstance(tools, list) else ():
         schema = tool.get("input_schema") if isinstance(tool, dict) else None
-        own = list(dict.fromkeys(_declared(schema)))
         names = Names()
-        for name in own:
+        for name in _root(schema):
             if len(name) > LIMIT or not _LEGAL.fullmatch(name):
-                names[name] = _made(name, {*own, *names.values()})
+                names[name] = _made(name, {*_declared(schema), *names.values()})
         if names:
             found[str(tool.get("name"))] = names
     return found
+
+
+def _root(schema: Any) -> list[str]:
+    fields = cast("Schema", schema) if isinstance(schema, dict) else Schema()
+    properties = fields.get("properties")
+    return list(cast("Schema", properties)) if isinstance(properties, dict) else []
 
 
 def _made(name: str, taken: set[str]) -> str:

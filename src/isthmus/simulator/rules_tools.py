@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from . import betas
@@ -12,6 +13,7 @@ from .grammar import check_strict_tools
 from .json_schema import satisfies
 from .meta_schema import INVALID_SCHEMA, well_formed
 
+PROPERTY_KEY = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
 TOOLSETS = ("computer_toolset_20260801", "browser_toolset_20260801")
 # Tool type -> the models that refuse it.
 REFUSED_ON: dict[str, tuple[str, ...]] = {
@@ -68,6 +70,10 @@ def check_input_schema(tool: dict[str, Any], path: str) -> None:
         )
     if not well_formed(schema):
         raise Refusal(f"{path}.input_schema: {INVALID_SCHEMA}")
+    if not all(map(PROPERTY_KEY.fullmatch, schema.get("properties") or ())):
+        raise Refusal(
+            f"{path}.input_schema.properties: Property keys should match pattern '^[a-zA-Z0-9_.-]{{1,64}}$'"
+        )
     for index, value in enumerate(tool.get("input_examples") or ()):
         if not satisfies(value, schema):
             raise Refusal(
