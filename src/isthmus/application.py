@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import zlib
 from collections.abc import Sequence
+from itertools import chain
 
 from isthmus import explain
 from isthmus.auth import Door
@@ -69,7 +70,7 @@ class Application:
 
         Raises GatewayError for who may not use the gateway, and for a head that is too large.
         """
-        size = sum(len(name) + len(value) for name, value in http.headers)
+        size = sum(map(len, chain.from_iterable(http.headers)))
         if len(http.headers) > FIELD_LIMIT or size > HEAD_LIMIT:
             raise GatewayError(
                 "too_large_head",

@@ -19,12 +19,13 @@ class Event:
     ``type`` is "" for frames that carry nothing but comments.
     """
 
-    __slots__ = ("_type", "_value", "_wire")
+    __slots__ = ("_data", "_type", "_value", "_wire")
 
     def __init__(self, frame: bytes | None = None, value: dict[str, Any] | None = None) -> None:
         self._wire = frame
         self._value = value
         self._type: str | None = None
+        self._data = 0
 
     @property
     def wire(self) -> bytes:
@@ -42,6 +43,7 @@ class Event:
         if self._value is None and self._wire is not None:
             plain = _PLAIN_NAME.match(self._wire)
             if plain is not None:
+                self._data = plain.end() - 1
                 return plain[1].decode()
             name, data = wire.fields(self._wire)
             if name or not data:
@@ -52,7 +54,10 @@ class Event:
     def value(self) -> dict[str, Any]:
         """The decoded event. Raises GatewayError when the data is no JSON object."""
         if self._value is None:
-            self._value = _decoded(self._wire or b"")
+            frame, start = self._wire or b"", self._data
+            # Nearly every frame has its data in one line, whose beginning is known with the name.
+            plain = start and frame.find(b"\n", start) == len(frame) - 2 and b"\r" not in frame
+            self._value = _decoded(frame[start:-2] if plain else wire.fields(frame)[1])
         return self._value
 
     @property
@@ -76,8 +81,7 @@ class Event:
         return f"Event({self.wire!r})"
 
 
-def _decoded(frame: bytes) -> dict[str, Any]:
-    _, data = wire.fields(frame)
+def _decoded(data: bytes) -> dict[str, Any]:
     try:
         value = wire.loads(data)
     except ValueError:

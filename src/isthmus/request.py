@@ -15,9 +15,9 @@ Headers = tuple[tuple[str, str], ...]
 """Header fields in their order, names in lower case."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class HttpRequest:
-    """An HTTP request as a value: what a frontend decodes, and what a backend encodes.
+    """An HTTP request: what a frontend decodes, and what a backend encodes.
 
     ``path`` is the part of the target before the query, percent-encoded as it was sent.
     """

@@ -19,8 +19,9 @@ _decode_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
 _encode_sorted = msgspec.json.Encoder(order="deterministic").encode
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
-_KEY = re.compile(rb'\s*("(?:[^"\\]|\\.)*+")\s*:\s*')
-_AFTER = re.compile(rb"\s*([,}])")
+_KEY = re.compile(rb'\s*"([^"\\]*+)"\s*:\s*')
+_NEXT = re.compile(rb'\s*,\s*"([^"\\]*+)"\s*:\s*')
+"""A member's name without escapes and what is between it and its value."""
 _BLANK = re.compile(rb"[ \t\r\n]*")
 _START = re.compile(rb"\s*\{")
 _REFUSALS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -198,19 +199,24 @@ def members(body: bytes) -> Members:
 
 
 def _walk(body: bytes, values: Mapping[str, msgspec.Raw]) -> Members | None:
-    """Follow the members along values whose text is known; None if the text goes another way."""
+    """Follow the members along values whose text is known; None if the text goes another way.
+
+    The body is JSON: what stands behind a value, if it is no further member, is the end.
+    """
     found = Members()
     opening = _START.match(body)
-    position = opening.end() if opening else len(body)
-    while (key := _KEY.match(body, position)) is not None:
-        name = _decode(key[1])
-        value = memoryview(values[name])
-        end = key.end() + len(value)
-        after = _AFTER.match(body, end)
-        if name in found or after is None or body[key.end() : end] != value:
+    key = opening and _KEY.match(body, opening.end())
+    while key:
+        name, start = key[1].decode(), key.end()
+        value = values.get(name)
+        if value is None or name in found:
             return None
-        found.add(name, Span(key.start(1), key.end(), end))
-        position = after.end()
+        text = memoryview(value)
+        end = start + len(text)
+        if body[start:end] != text:
+            return None
+        found.add(name, Span(key.start(1) - 1, start, end))
+        key = _NEXT.match(body, end)
     return found if len(found) == len(values) else None
 
 
@@ -283,6 +289,11 @@ class Frames:
     def feed(self, data: bytes) -> list[bytes]:
         """The frames that these bytes complete. Raises GatewayError when one exceeds EVENT_LIMIT."""
         buffer = self._buffer
+        if not buffer and self._started and data.endswith(b"\n\n") and b"\r" not in data:
+            # What a read brings is nearly always whole frames.
+            plain = data.split(b"\n\n")
+            if not plain.pop() and len(data) <= EVENT_LIMIT:
+                return [frame + b"\n\n" for frame in plain]
         buffer += data
         if not self._started:
             self._skip_mark()

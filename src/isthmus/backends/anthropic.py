@@ -197,6 +197,10 @@ def _without_key(query: str) -> str:
     return "&".join(part for part in query.split("&") if not part.startswith("key="))
 
 
+_WITHIN = frozenset({"content_block_start", "content_block_delta", "content_block_stop"})
+"""Events that change nothing of what the decoder keeps in mind."""
+
+
 class _Decoder:
     """Cuts the stream into events and sees that it ends as it should."""
 
@@ -214,8 +218,13 @@ class _Decoder:
                 if self.ended or self.failure:
                     break
                 event = Event(frame)
-                self._follow(event)
-                events += self._own.feed(event) if self._own else [event]
+                plain = self._begun and event.type in _WITHIN and frame.isascii()
+                if not plain or b"\ndata: {" not in frame:
+                    self._follow(event)
+                if self._own is None:
+                    events.append(event)
+                else:
+                    events += self._own.feed(event)
         except GatewayError as error:
             self.failure = error
         return events

@@ -98,7 +98,7 @@ def parse(data: bytes) -> Head:
     except httptools.HttpParserError as error:
         raise Refused("invalid_request", f"the request is not HTTP/1.1: {error}") from None
     path = sink.target.partition(b"?")[0].decode("latin-1")
-    _check_sizes(sink, path)
+    _check_sizes(sink, len(data), path)
     if _TARGET.fullmatch(sink.target) is None:
         raise Refused("invalid_request", "the request target is not a path", path)
     version = parser.get_http_version()
@@ -109,14 +109,14 @@ def parse(data: bytes) -> Head:
     return head
 
 
-def _check_sizes(sink: _Sink, path: str) -> None:
+def _check_sizes(sink: _Sink, size: int, path: str) -> None:
     if len(sink.target) > TARGET_LIMIT:
         raise Refused(
             "uri_too_long", f"the request target has more than {TARGET_LIMIT} bytes", path
         )
     if len(sink.fields) > FIELD_LIMIT:
         raise Refused("too_large_head", f"more than {FIELD_LIMIT} header fields", path)
-    if sum(len(name) + len(value) for name, value in sink.fields) > HEAD_LIMIT:
+    if size - len(sink.target) > HEAD_LIMIT:
         raise Refused("too_large_head", f"more than {HEAD_LIMIT} bytes of header fields", path)
 
 

@@ -113,6 +113,8 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 def matched(route: Route, path: str) -> Match | None:
     """Match a request's path, as it was sent, by this route; each part is percent-decoded once."""
+    if "{" not in route.pattern:
+        return Match(route) if path == route.pattern else None
     found = _compiled(route.pattern).fullmatch(path)
     if found is None:
         return None
