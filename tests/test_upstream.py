@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -14,79 +12,22 @@ import pytest
 from isthmus.errors import GatewayError
 from isthmus.request import HttpRequest
 from isthmus.upstream import Deadlines, Origin, Response, Upstream
+from tests.peers import FakeUpstream, Part, asked, rst, says, stall
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 ASK = HttpRequest("POST", "/v1/x", "a=1", (("x-api-key", "k"),), b"{}")
 SHORT = Deadlines(connect=1, first_event=0.3, idle=0.3, total=2)
 
-Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
-
-@dataclass
-class Peer:
-    """A provider that plays one script for each connection, the last one again and again."""
-
-    scripts: list[Script]
-    port: int = 0
-    connections: int = 0
-    closed: asyncio.Event = field(default_factory=asyncio.Event)
-
-    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        script = self.scripts[min(self.connections, len(self.scripts) - 1)]
-        self.connections += 1
-        try:
-            await script(reader, writer)
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            writer.close()
-            self.closed.set()
-
-    @property
-    def origin(self) -> Origin:
-        return Origin.of(f"http://127.0.0.1:{self.port}/base")
-
-
-@asynccontextmanager
-async def peer(*scripts: Script) -> AsyncIterator[Peer]:
-    one = Peer(list(scripts))
-    server = await asyncio.start_server(one.accept, "127.0.0.1", 0)
-    one.port = server.sockets[0].getsockname()[1]
-    try:
-        yield one
-    finally:
-        server.close()
-
-
-async def request_of(reader: asyncio.StreamReader) -> bytes:
-    head = await reader.readuntil(b"\r\n\r\n")
-    length = next(
-        (line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), b":0"
-    )
-    return head + await reader.readexactly(int(length.split(b":")[1]))
-
-
-def says(*parts: bytes | float, times: int = 1) -> Script:
-    """Reads a request and writes the parts (a number waits so many seconds), ``times`` times."""
-
-    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        for _ in range(times):
-            await request_of(reader)
-            for part in parts:
-                if isinstance(part, float):
-                    await asyncio.sleep(part)
-                else:
-                    writer.write(part)
-                    await writer.drain()
-
-    return script
+def origin(fake: FakeUpstream) -> Origin:
+    return Origin.of(f"{fake.url}/base")
 
 
 async def ask(
-    upstream: Upstream, one: Peer, deadlines: Deadlines = SHORT
+    upstream: Upstream, fake: FakeUpstream, deadlines: Deadlines = SHORT
 ) -> tuple[Response, bytes]:
-    response = await upstream.send(one.origin, ASK, deadlines)
+    response = await upstream.send(origin(fake), ASK, deadlines)
     try:
         return response, await response.read(1 << 20)
     finally:
@@ -102,18 +43,12 @@ def run(body: Callable[[], Awaitable[Any]]) -> Any:
 
 
 def test_what_is_sent_and_received() -> None:
-    seen: list[bytes] = []
-
-    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        seen.append(await request_of(reader))
-        writer.write(OK)
-
     async def body() -> None:
-        async with peer(script) as one:
-            response, data = await ask(Upstream(), one)
+        async with FakeUpstream(says(OK)) as fake:
+            response, data = await ask(Upstream(), fake)
             assert (response.status, data, response.header("content-length")) == (200, b"ok", "2")
-            host = f"127.0.0.1:{one.port}".encode()
-            assert seen == [
+            host = f"127.0.0.1:{fake.port}".encode()
+            assert fake.requests == [
                 b"POST /base/v1/x?a=1 HTTP/1.1\r\nhost: " + host + b"\r\nx-api-key: k\r\n"
                 b"content-length: 2\r\n\r\n{}"
             ]
@@ -123,11 +58,11 @@ def test_what_is_sent_and_received() -> None:
 
 def test_a_clean_connection_is_used_again() -> None:
     async def body() -> None:
-        async with peer(says(OK, times=3)) as one:
+        async with FakeUpstream(says(OK, times=3)) as fake:
             upstream = Upstream()
             for _ in range(3):
-                await ask(upstream, one)
-            assert one.connections == 1
+                await ask(upstream, fake)
+            assert len(fake.logs) == 1
 
     run(body)
 
@@ -142,11 +77,11 @@ def test_a_clean_connection_is_used_again() -> None:
 )
 def test_any_other_connection_is_not(answer: bytes) -> None:
     async def body() -> None:
-        async with peer(says(answer, 0.2), says(OK)) as one:
+        async with FakeUpstream(says(answer, 0.2), says(OK)) as fake:
             upstream = Upstream()
-            assert (await ask(upstream, one))[1] == b"ok"
-            assert (await ask(upstream, one))[1] == b"ok"
-            assert one.connections == 2
+            assert (await ask(upstream, fake))[1] == b"ok"
+            assert (await ask(upstream, fake))[1] == b"ok"
+            assert len(fake.logs) == 2
 
     run(body)
 
@@ -154,32 +89,29 @@ def test_any_other_connection_is_not(answer: bytes) -> None:
 def test_a_late_unsolicited_answer_reaches_nobody() -> None:
     async def body() -> None:
         evil = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nEVIL"
-        async with peer(says(OK, 0.05, evil, 1.0), says(OK)) as one:
+        async with FakeUpstream(says(OK, 0.05, evil, 1.0), says(OK)) as fake:
             upstream = Upstream()
-            await ask(upstream, one)
+            await ask(upstream, fake)
             await asyncio.sleep(0.2)
-            assert (await ask(upstream, one))[1] == b"ok"
-            assert one.connections == 2
+            assert (await ask(upstream, fake))[1] == b"ok"
+            assert len(fake.logs) == 2
 
     run(body)
 
 
 def test_a_reused_connection_that_dies_unanswered_is_replaced_once() -> None:
-    async def dies(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await says(OK)(reader, writer)
-        await request_of(reader)
-        writer.transport.abort()
-
     async def body() -> None:
-        async with peer(dies, says(OK)) as one:
+        async with FakeUpstream((*says(OK), asked, rst), says(OK)) as fake:
             upstream = Upstream()
-            await ask(upstream, one)
-            assert (await ask(upstream, one))[1] == b"ok"
-            assert one.connections == 2
-        async with peer(says()) as one:  # a fresh connection that dies is not tried again
+            await ask(upstream, fake)
+            assert (await ask(upstream, fake))[1] == b"ok"
+            assert len(fake.logs) == 2
+        async with FakeUpstream(
+            says(rst)
+        ) as fake:  # a fresh connection that dies is not tried again
             with pytest.raises(GatewayError) as failure:
-                await ask(Upstream(), one)
-            assert (failure.value.kind, one.connections) == ("upstream_disconnected", 1)
+                await ask(Upstream(), fake)
+            assert (failure.value.kind, len(fake.logs)) == ("upstream_disconnected", 1)
 
     run(body)
 
@@ -222,14 +154,14 @@ def test_a_reused_connection_that_dies_unanswered_is_replaced_once() -> None:
         pytest.param((b"HTTP/1.1 200 OK\r\n\r\nuntil the end",), "ok", id="until close"),
     ],
 )
-def test_answer(parts: tuple[bytes | float, ...], kind: str) -> None:
+def test_answer(parts: tuple[Part, ...], kind: str) -> None:
     async def body() -> None:
-        async with peer(says(*parts)) as one:
+        async with FakeUpstream(says(*parts)) as fake:
             if kind == "ok":
-                await ask(Upstream(), one, Deadlines(1, 2, 2, 5))
+                await ask(Upstream(), fake, Deadlines(1, 2, 2, 5))
                 return
             with pytest.raises(GatewayError) as failure:
-                await ask(Upstream(), one)
+                await ask(Upstream(), fake)
             assert (failure.value.kind, failure.value.source) == (kind, "upstream")
 
     run(body)
@@ -237,65 +169,44 @@ def test_answer(parts: tuple[bytes | float, ...], kind: str) -> None:
 
 def test_total_ends_a_body_that_goes_on_for_ever() -> None:
     async def body() -> None:
-        async with peer(says(CHUNKED, *[b"1\r\nx\r\n", 0.05] * 100)) as one:
+        async with FakeUpstream(says(CHUNKED, *[b"1\r\nx\r\n", 0.05] * 100)) as fake:
             with pytest.raises(GatewayError, match="silent"):
-                await ask(Upstream(), one, Deadlines(1, 1, 1, total=0.5))
+                await ask(Upstream(), fake, Deadlines(1, 1, 1, total=0.5))
 
     run(body)
 
 
 def test_silence_ticks() -> None:
     async def body() -> None:
-        async with peer(says(CHUNKED, 0.25, b"1\r\nx\r\n0\r\n\r\n")) as one:
-            response = await Upstream().send(one.origin, ASK, Deadlines(1, 1, 1, 2))
+        async with FakeUpstream(says(CHUNKED, 0.25, b"1\r\nx\r\n0\r\n\r\n")) as fake:
+            response = await Upstream().send(origin(fake), ASK, Deadlines(1, 1, 1, 2))
             parts = [data async for data in response.chunks(0.1)]
             assert parts == [b"", b"", b"x"]
 
     run(body)
 
 
-@pytest.mark.parametrize("before_head", [True, False])
-def test_cancelling_hangs_up_at_once(before_head: bool) -> None:
+@pytest.mark.parametrize("parts", [(stall,), (CHUNKED + b"1\r\nx\r\n", stall)])
+def test_cancelling_hangs_up_at_once(parts: tuple[Part, ...]) -> None:
     async def body() -> None:
-        gone = asyncio.Event()
-
-        async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await request_of(reader)
-            if not before_head:
-                writer.write(CHUNKED + b"1\r\nx\r\n")
-            try:
-                await reader.read()
-            finally:
-                gone.set()
-
-        async with peer(script) as one:
-            task = asyncio.create_task(ask(Upstream(), one, Deadlines(1, 60, 60, 60)))
+        async with FakeUpstream(says(*parts)) as fake:
+            task = asyncio.create_task(ask(Upstream(), fake, Deadlines(1, 60, 60, 60)))
             await asyncio.sleep(0.1)
             task.cancel()
-            async with asyncio.timeout(1):
-                await gone.wait()
+            await fake.closed(seconds=1)
 
     run(body)
 
 
 def test_a_slow_reader_holds_the_provider_back() -> None:
     async def body() -> None:
-        sent = 0
-
-        async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            nonlocal sent
-            await request_of(reader)
-            writer.write(CHUNKED)
-            for _ in range(3000):
-                writer.write(b"10000\r\n" + b"x" * 65536 + b"\r\n")
-                await writer.drain()
-                sent += 65536
-
-        async with peer(script) as one:
-            response = await Upstream().send(one.origin, ASK, Deadlines(1, 1, 5, 10))
+        flood = (CHUNKED, *[b"10000\r\n" + b"x" * 65536 + b"\r\n"] * 3000)
+        async with FakeUpstream(says(*flood)) as fake:
+            response = await Upstream().send(origin(fake), ASK, Deadlines(1, 1, 5, 10))
             await asyncio.sleep(0.5)
-            assert sent < 16 * 1024 * 1024
+            assert fake.logs[0].sent < 16 * 1024 * 1024
             response.close()
+            await fake.closed()
 
     run(body)
 
@@ -303,15 +214,15 @@ def test_a_slow_reader_holds_the_provider_back() -> None:
 def test_the_end_of_a_known_stream_may_come_late() -> None:
     async def body() -> None:
         end = (CHUNKED + b"1\r\nx\r\n", 0.1, b"0\r\n\r\n")
-        async with peer(says(*end, times=2)) as one:
+        async with FakeUpstream(says(*end, times=2)) as fake:
             upstream = Upstream()
             for _ in range(2):
-                response = await upstream.send(one.origin, ASK, SHORT)
+                response = await upstream.send(origin(fake), ASK, SHORT)
                 async for _ in response.chunks(1):
                     response.close(linger=True)
                     break
                 await asyncio.sleep(0.2)
-            assert one.connections == 1
+            assert len(fake.logs) == 1
 
     run(body)
 
@@ -329,8 +240,8 @@ def test_unreachable() -> None:
 
 def test_a_plain_peer_is_never_taken_for_tls() -> None:
     async def body() -> None:
-        async with peer(says(OK)) as one:
-            origin = Origin.of(f"https://127.0.0.1:{one.port}")
+        async with FakeUpstream(says(OK)) as fake:
+            origin = Origin.of(f"https://127.0.0.1:{fake.port}")
             with pytest.raises(GatewayError) as failure:
                 await Upstream().send(origin, ASK, SHORT)
             assert failure.value.kind == "upstream_unreachable"
@@ -342,9 +253,9 @@ def test_certificates_are_checked_by_default() -> None:
     upstream = Upstream()
 
     async def body() -> None:
-        async with peer(says(OK)) as one:
+        async with FakeUpstream(says(OK)) as fake:
             with pytest.raises(GatewayError):
-                await upstream.send(Origin.of(f"https://localhost:{one.port}"), ASK, SHORT)
+                await upstream.send(Origin.of(f"https://localhost:{fake.port}"), ASK, SHORT)
 
     run(body)
     context = upstream._context
@@ -364,10 +275,10 @@ def test_certificates_are_checked_by_default() -> None:
 )
 def test_nothing_is_smuggled_into_a_request(request_: HttpRequest) -> None:
     async def body() -> None:
-        async with peer(says(OK)) as one:
+        async with FakeUpstream(says(OK)) as fake:
             with pytest.raises(GatewayError):
-                await Upstream().send(one.origin, request_, SHORT)
-            assert one.connections == 0
+                await Upstream().send(origin(fake), request_, SHORT)
+            assert len(fake.logs) == 0
 
     run(body)
 
