@@ -13,7 +13,8 @@ import asyncio
 import socket
 import ssl
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, cast
@@ -234,6 +235,48 @@ async def tls_bad(talk: Talk) -> None:
     await talk.send(HANDSHAKE_FAILURE)
 
 
+def tunnel(port: int) -> Step:
+    """Pass bytes on between the connection and another port of this machine, as a proxy does."""
+
+    async def step(talk: Talk) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+
+        async def back() -> None:
+            try:
+                while data := await reader.read(HIGH_WATER):
+                    await talk.send(data)
+                talk.transport.close()
+            except ConnectionError:
+                await rst(talk)
+
+        task = asyncio.create_task(back())
+        try:
+            while not task.done():
+                if talk.unread:
+                    writer.write(bytes(talk.unread))
+                    talk.unread.clear()
+                await talk.more()
+        finally:
+            task.cancel()
+            writer.close()
+
+    return step
+
+
 def says(*parts: Part, times: int = 1) -> Script:
     """Reads a request and plays the parts, ``times`` times."""
     return (asked, *parts) * times
+
+
+@contextmanager
+def blackhole() -> Iterator[int]:
+    """A port of 127.0.0.1 that answers no attempt to connect: its queue is full."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]

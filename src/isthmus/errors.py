@@ -76,6 +76,8 @@ KINDS: dict[str, Kind] = {
     ),
     "internal": Kind(500, "api_error", "server_error", "INTERNAL"),
     "upstream_bad_response": Kind(502, "api_error", "server_error", "UNAVAILABLE"),
+    "upstream_dns": Kind(502, "api_error", "server_error", "UNAVAILABLE"),
+    "upstream_tls": Kind(502, "api_error", "server_error", "UNAVAILABLE"),
     "upstream_unreachable": Kind(502, "api_error", "server_error", "UNAVAILABLE"),
     "upstream_disconnected": Kind(502, "api_error", "server_error", "UNAVAILABLE"),
     "upstream_refused_key": Kind(502, "api_error", "server_error", "UNAVAILABLE"),

@@ -162,9 +162,14 @@ class Upstream:
                 self.counts.retried += 1
             else:
                 return connection, started
-        connection = await self._dialer.dial(
-            origin, lambda: Connection(pool, loop), deadlines.connect
-        )
+        try:
+            connection = await self._dialer.dial(
+                origin, lambda: Connection(pool, loop), deadlines.connect
+            )
+        except GatewayError as error:
+            if error.kind == "unavailable":
+                self.close()  # what is idle makes room for the next
+            raise
         self.counts.opened += 1
         try:
             await _exchange(connection, message, deadlines, started)

@@ -218,6 +218,7 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         self._writing = False
         self.progress = self._loop.time()
+        self._wake()  # whoever waits has another deadline now
 
     def resume_writing(self) -> None:
         self._writing = True
@@ -234,14 +235,15 @@ class Connection(asyncio.Protocol):
         if not self._busy:
             self._home.lost(self)
             return
+        if self._lingering is not None:
+            self.abort()
+            return
         answer = self.answer
         if answer.complete or (exc is None and self._failure is None and answer.finish()):
             self._wake()
             return
         if self._failure is None:
             self._failure = _failure(exc, answer.any_byte)
-        if self._lingering is not None:
-            self.abort()
         self._wake()
 
 
