@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from isthmus import reference, yamldoc
+from isthmus.cli import check_lines
 from isthmus.config import (
     BACKEND_TYPES,
     SETTINGS,
@@ -86,6 +87,49 @@ def test_without_a_word_it_is_anthropic(text: str) -> None:
     assert resolved.sources["backends.anthropic.api_key"] == "environment ANTHROPIC_API_KEY"
     assert resolved.sources["port"] == "default"
     assert list(resolved.sources) == [".".join(map(str, key)) for key, _ in leaves(resolved.config)]
+
+
+PROXY = "http://user:canary@proxy.test"
+
+
+@pytest.mark.parametrize(
+    ("text", "environ", "expected", "source"),
+    [
+        ("", {}, None, "default"),
+        ("", {"HTTPS_PROXY": PROXY}, "proxy.test", "environment HTTPS_PROXY"),
+        ("", {"https_proxy": PROXY}, "proxy.test", "environment https_proxy"),
+        ("", {"HTTP_PROXY": PROXY}, None, "default"),
+        ("", {"HTTPS_PROXY": PROXY, "NO_PROXY": ".anthropic.com"}, None, "default"),
+        ("proxy: http://mine.test:81", {"HTTPS_PROXY": PROXY}, "mine.test", "file config.yaml:4"),
+        ("proxy: direct", {"HTTPS_PROXY": PROXY}, None, "file config.yaml:4"),
+        ("base_url: http://a.test", {"HTTP_PROXY": PROXY}, "proxy.test", "environment HTTP_PROXY"),
+        ("base_url: http://localhost:1", {"HTTP_PROXY": PROXY}, None, "default"),
+    ],
+)
+def test_proxies(text: str, environ: dict[str, str], expected: str | None, source: str) -> None:
+    resolved = loaded(
+        f"backends:\n  anthropic:\n    type: anthropic\n    {text}\n", {**KEY, **environ}
+    )
+    way = resolved.config.backends["anthropic"].way
+    assert (way.host if way else None) == expected
+    assert resolved.sources["backends.anthropic.proxy"] == source
+    assert "canary" not in repr(resolved) + "\n".join(check_lines(resolved))
+
+
+def test_a_proxy_of_the_environment_that_is_none() -> None:
+    with pytest.raises(ConfigErrors) as failure:
+        loaded("", {**KEY, "HTTPS_PROXY": "socks5://user:canary@proxy.test"})
+    assert str(failure.value).startswith(
+        "environment HTTPS_PROXY: backends.anthropic.proxy: must be the URL of an HTTP proxy"
+    )
+    assert "canary" not in str(failure.value)
+
+
+def test_what_is_shown_of_a_proxy_is_no_password() -> None:
+    for url in ("http://user:canary@h", "http://user:canary@proxy.test/", "http://u:canary@h:1"):
+        resolved = loaded("", {**KEY, "HTTPS_PROXY": url})
+        (line,) = [each for each in check_lines(resolved) if ".proxy" in each]
+        assert "ary" not in line
 
 
 def test_without_a_file() -> None:
@@ -319,6 +363,14 @@ ONE_MISTAKE = [
     (
         "backends: {a: {type: simulator, base_url: http://x}}\n",
         "config.yaml:1:43: backends.a.base_url: a simulator has no base_url",
+    ),
+    (
+        "backends: {a: {type: simulator, proxy: http://x}}\n",
+        "config.yaml:1:40: backends.a.proxy: a simulator has no proxy",
+    ),
+    (
+        "backends: {a: {type: anthropic, proxy: 'socks5://x'}}\n",
+        "config.yaml:1:40: backends.a.proxy: must be the URL of an HTTP proxy, such as",
     ),
     (
         "backends: {a: {type: anthropic, api_key: x, api_keys: [y]}}\n",

@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 
 from isthmus import yamldoc
 from isthmus.profile_settings import wrong_profiles
+from isthmus.proxies import from_environment
 from isthmus.settings import (
     BACKEND_NAME,
     BACKEND_TYPES,
@@ -108,6 +109,7 @@ def load(path: Path | None, environ: Mapping[str, str], flags: Mapping[str, obje
     draft = _Draft(_file(path, environ))
     draft.lay_over(environ, flags)
     draft.supply_keys(environ)
+    draft.supply_proxies(environ)
     config = draft.validated()
     for check in _CHECKS:
         for where, message in check(config, draft):
@@ -208,6 +210,18 @@ class _Draft:
             taken = backend.get("api_keys") or self.is_unknown(path, (*path[:2], "api_keys"))
             if variable and environ.get(variable) and not taken:
                 self._put(path, environ[variable], f"environment {variable}")
+
+    def supply_proxies(self, environ: Mapping[str, str]) -> None:
+        """Give each backend without a proxy of its own the one that the environment names."""
+        backends = self.data.get("backends")
+        for name, backend in backends.items() if isinstance(backends, dict) else ():
+            if isinstance(backend, dict) and backend.get("proxy") is None:
+                row = BACKEND_TYPES.get(str(backend.get("type")))
+                url = backend.get("base_url") or (row.base_url if row else None)
+                found = from_environment(environ, str(url or ""))
+                if found is not None:
+                    variable, proxy = found
+                    self._put(("backends", name, "proxy"), proxy, f"environment {variable}")
 
     def validated(self) -> Config:
         """The configuration without its wrong values, each of which is reported."""
@@ -316,8 +330,9 @@ def _wrong_backends(config: Config, draft: _Draft) -> _Found:
         path: KeyPath = ("backends", name)
         row = BACKEND_TYPES[backend.type]
         given = (*path, "api_key"), (*path, "api_keys")
-        if backend.type == "simulator" and backend.base_url:
-            yield (*path, "base_url"), "a simulator has no base_url"
+        for key in ("base_url", "proxy") if backend.type == "simulator" else ():
+            if getattr(backend, key):
+                yield (*path, key), f"a simulator has no {key}"
         if name not in draft.backend_names() or draft.is_unknown(*given):
             continue
         if backend.api_key is not None and backend.api_keys:

@@ -104,7 +104,8 @@ class Gateway:
                 await simulator.start()
                 self._simulators.append(simulator)
                 base_url = simulator.url
-            self._accounts[name] = Account(name, BACKENDS[row.type], Origin.of(base_url or ""))
+            origin = Origin.of(base_url or "", row.way)
+            self._accounts[name] = Account(name, BACKENDS[row.type], origin)
         self.catalog.start()
 
     async def stop(self) -> None:
@@ -228,7 +229,8 @@ class Gateway:
 
     async def _get(self, name: str, path: str, query: str) -> tuple[int, dict[str, Any]]:
         account = self._accounts[name]
-        headers = (("anthropic-version", "2023-06-01"), ("x-api-key", self._keys[name][0]))
+        key = self._keys[name][0]
+        headers = (("anthropic-version", "2023-06-01"), ("x-api-key", key))
         http = HttpRequest("GET", path, query, headers)
         response = await self._upstream.send(account.origin, http, LIST_DEADLINES)
         try:

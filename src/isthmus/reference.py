@@ -90,6 +90,7 @@ def _sources() -> Iterator[Sequence[str]]:
     for name, row in BACKEND_TYPES.items():
         if row.key_variable:
             yield f"`api_key` of a backend of type `{name}`", "", f"`{row.key_variable}`"
+    yield "`proxy` of a backend", "", "`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`, or in lower case"
 
 
 def _types() -> Iterator[Sequence[str]]:

@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr, model_validator
 
+from isthmus.proxies import DIRECT, Proxy
+
 MAX_SECONDS = 86_400
 MAX_BODY_BYTES = 1 << 30
 MAX_STORE_BYTES = 1 << 40
@@ -128,6 +130,15 @@ def _base_url(value: object) -> str | None:
     return text.rstrip("/")
 
 
+def _proxy(value: object) -> str | None:
+    """With its port, so that the end of it, which may be shown, is never the end of a password."""
+    if value is None or value == DIRECT:
+        return None if value is None else DIRECT
+    text = _visible(value).rstrip("/")
+    port = Proxy.of(text).port
+    return text if text.endswith(f":{port}") else f"{text}:{port}"
+
+
 def _switch(value: object) -> bool:
     # As text it comes out of a `${REFERENCE}`.
     if isinstance(value, str):
@@ -143,6 +154,7 @@ StoreBytes = Annotated[int, BeforeValidator(_store_bytes)]
 Tokens = Annotated[int, BeforeValidator(_tokens)]
 Price = Annotated[float, BeforeValidator(_price)]
 Host = Annotated[str, BeforeValidator(_host)]
+ProxyUrl = Annotated[SecretStr | None, BeforeValidator(_proxy)]
 BaseUrl = Annotated[str | None, BeforeValidator(_base_url)]
 Date = Annotated[str, BeforeValidator(_date)]
 Line = Annotated[str, BeforeValidator(_line)]

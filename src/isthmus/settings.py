@@ -11,6 +11,7 @@ from typing import ClassVar, Literal, NamedTuple
 from pydantic import BaseModel, Field, model_validator
 
 from isthmus.profile_settings import PriceConfig, ProfileConfig
+from isthmus.proxies import DIRECT, Proxy
 from isthmus.sections import (
     BaseUrl,
     BodyBytes,
@@ -18,6 +19,7 @@ from isthmus.sections import (
     Host,
     Name,
     Port,
+    ProxyUrl,
     Seconds,
     Secret,
     Section,
@@ -99,6 +101,12 @@ class BackendConfig(Section):
         title="URL",
         description="Where the provider answers, without `/v1`; by default its own address.",
     )
+    proxy: ProxyUrl = Field(
+        None,
+        title="URL or `direct`",
+        description="An HTTP proxy on the way there, `http://[user:password@]host[:port]`; by default "
+        "what the environment names, with `direct` none.",
+    )
     models: list[Name] | None = Field(
         None, title="list of names", description="The models to show in model lists."
     )
@@ -122,6 +130,12 @@ class BackendConfig(Section):
         """The keys in the clear, in their order; () for a type that needs none."""
         given = [self.api_key] if self.api_key is not None else self.api_keys
         return tuple(key.get_secret_value() for key in given)
+
+    @property
+    def way(self) -> Proxy | None:
+        """The proxy on the way to the provider; None for none."""
+        url = self.proxy.get_secret_value() if self.proxy is not None else DIRECT
+        return None if url == DIRECT else Proxy.of(url)
 
 
 class AuthConfig(Section):

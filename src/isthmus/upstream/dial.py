@@ -271,11 +271,11 @@ async def _tunnel(sock: socket.socket, origin: Origin) -> None:
         if not data or len(head) > PROXY_HEAD_LIMIT:
             raise OSError("it did not answer CONNECT")
     status = _STATUS.match(head)
+    if status is not None and not status[1].startswith(b"2"):
+        raise OSError(f"it refused the connection with {status[1].decode()}")
     # In TLS the client speaks first: bytes after the head are nobody's.
     if status is None or not head.endswith(b"\r\n\r\n"):
         raise OSError("it did not answer CONNECT in HTTP")
-    if not status[1].startswith(b"2"):
-        raise OSError(f"it refused the connection with {status[1].decode()}")
 
 
 def checking_context() -> ssl.SSLContext:
