@@ -373,6 +373,10 @@ ONE_MISTAKE = [
         "config.yaml:1:40: backends.a.proxy: must be the URL of an HTTP proxy, such as",
     ),
     (
+        "limits: {connections_per_backend: 0}\n",
+        "config.yaml:1:35: limits.connections_per_backend: must be a whole number from 1 to",
+    ),
+    (
         "backends: {a: {type: anthropic, api_key: x, api_keys: [y]}}\n",
         "config.yaml:1:55: backends.a.api_keys: give either api_key or api_keys, not both",
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -99,3 +100,18 @@ def test_a_proxy_that_refuses_us(url: str, capfd: pytest.CaptureFixture[str]) ->
             reply = ask(world)
             assert (reply.status, "407" in error_message("anthropic", reply)) == (502, True)
             assert PASSWORD not in str(reply) + "".join(capfd.readouterr())
+
+
+def test_more_than_the_limit_wait_for_a_short_time() -> None:
+    with provider(says(4.0, OK)) as fake:
+        limits = {"connections_per_backend": 1}
+        with gateway(fake.url, limits=limits) as world:
+            first = threading.Thread(target=ask, args=(world,))
+            first.start()
+            while not fake.logs:
+                pass
+            reply = ask(world)
+            first.join()
+            assert (reply.status, reply.headers["retry-after"]) == (503, "2")
+            assert "limits" in error_message("anthropic", reply)
+            assert len(fake.requests) == 1

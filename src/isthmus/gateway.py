@@ -30,7 +30,7 @@ from isthmus.steps.pause import continue_pauses
 from isthmus.steps.refused import refused_reasoning
 from isthmus.steps.vault import vault
 from isthmus.storage.memory import MemoryStore
-from isthmus.upstream import Deadlines, Origin, Response, Upstream
+from isthmus.upstream import Bounds, Deadlines, Origin, Response, Upstream
 
 ERROR_LIMIT = 1024 * 1024
 WHOLE_LIMIT = 128 * 1024 * 1024
@@ -66,7 +66,8 @@ class Gateway:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.id = secrets.token_hex(8)
-        self._upstream = Upstream()
+        most = config.limits
+        self._upstream = Upstream(Bounds(most.connections_per_backend, most.connections_per_key))
         self._accounts: dict[str, Account] = {}
         self._simulators: list[Simulator] = []
         keys = {name: row.keys or (SIMULATOR_KEY,) for name, row in config.backends.items()}
@@ -166,7 +167,7 @@ class Gateway:
         http = planned.http
         http.headers = (*http.headers, (HOP, self.id))
         response = await self._upstream.send(
-            account.origin, http, self._deadlines(request, account)
+            account.origin, http, self._deadlines(request, account), request.key
         )
         try:
             answer = Answer(
@@ -193,8 +194,8 @@ class Gateway:
             total = max(0.0, total - request.pause.seconds)
         if _streams(request, account):
             first = min(times.first_event, total)
-            return Deadlines(times.connect, first, times.idle, total)
-        return Deadlines(times.connect, total, total, total)
+            return Deadlines(times.connect, first, times.idle, total, times.write)
+        return Deadlines(times.connect, total, total, total, times.write)
 
     async def _fill(
         self, answer: Answer, response: Response, request: Request, account: Account
@@ -232,7 +233,7 @@ class Gateway:
         key = self._keys[name][0]
         headers = (("anthropic-version", "2023-06-01"), ("x-api-key", key))
         http = HttpRequest("GET", path, query, headers)
-        response = await self._upstream.send(account.origin, http, LIST_DEADLINES)
+        response = await self._upstream.send(account.origin, http, LIST_DEADLINES, key)
         try:
             value = wire.loads(await response.read(LIST_LIMIT))
         except ValueError:

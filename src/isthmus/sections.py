@@ -16,6 +16,7 @@ MAX_BODY_BYTES = 1 << 30
 MAX_STORE_BYTES = 1 << 40
 MAX_TOKENS = 1_000_000_000
 MAX_PRICE = 1_000_000
+MAX_CONNECTIONS = 1_000_000
 MIN_CLIENT_KEY = 8
 
 _DIGITS = re.compile(r"[0-9]{1,12}")
@@ -45,6 +46,10 @@ def _body_bytes(value: object) -> int:
 
 def _store_bytes(value: object) -> int:
     return _whole(value, 1, MAX_STORE_BYTES)
+
+
+def _connections(value: object) -> int:
+    return _whole(value, 1, MAX_CONNECTIONS)
 
 
 def _tokens(value: object) -> int:
@@ -151,6 +156,7 @@ def _switch(value: object) -> bool:
 Port = Annotated[int, BeforeValidator(_port)]
 BodyBytes = Annotated[int, BeforeValidator(_body_bytes)]
 StoreBytes = Annotated[int, BeforeValidator(_store_bytes)]
+Connections = Annotated[int, BeforeValidator(_connections)]
 Tokens = Annotated[int, BeforeValidator(_tokens)]
 Price = Annotated[float, BeforeValidator(_price)]
 Host = Annotated[str, BeforeValidator(_host)]

@@ -16,6 +16,7 @@ from isthmus.sections import (
     BaseUrl,
     BodyBytes,
     ClientKey,
+    Connections,
     Host,
     Name,
     Port,
@@ -150,10 +151,21 @@ class AuthConfig(Section):
 
 
 class Limits(Section):
-    """Sizes in bytes."""
+    """How much at most."""
 
     body_bytes: BodyBytes = Field(
         33_554_432, title="bytes", description="The largest request body that is accepted."
+    )
+    connections_per_backend: Connections = Field(
+        10_000,
+        title="number",
+        description="How many requests to a provider's address run at once, each on a connection; "
+        "more wait for 2 seconds at most. Backends with one address count together.",
+    )
+    connections_per_key: Connections | None = Field(
+        None,
+        title="number",
+        description="The same for each key of a backend; by default a key has no limit of its own.",
     )
 
 
@@ -205,6 +217,11 @@ class Timeouts(Section):
     )
     idle: Seconds = Field(
         300.0, title="seconds", description="Between two reads of the provider's answer."
+    )
+    write: Seconds = Field(
+        30.0,
+        title="seconds",
+        description="For the provider to go on reading a request that it has stopped to read.",
     )
     total: Seconds = Field(
         600.0, title="seconds", description="For a whole answer that is not streamed."
