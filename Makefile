@@ -13,7 +13,8 @@ LOCKED := --require-hashes --only-binary :all: --requirement
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-anthropic1 run test test-clients lint format types check lock clean
+.PHONY: help setup setup-anthropic1 run test test-clients lint format types check bench bench-peers \
+	lock clean
 
 help:
 	@echo "make run           serve on 127.0.0.1:8000 (a simulator answers unless ANTHROPIC_API_KEY is set)"
@@ -22,6 +23,8 @@ help:
 	@echo "make format        sort the imports, format the code, fix what ruff can fix"
 	@echo "make setup         only build the environment in .venv"
 	@echo "make test-clients  the tests that drive real command line clients (needs npm packages)"
+	@echo "make bench         what a request costs, beside others (ARGS=--quick: a minute or two)"
+	@echo "make bench-peers   install what make bench compares with, as far as it needs no root"
 	@echo "make lock          renew the pinned versions in requirements/"
 	@echo "make clean         remove everything that make has made"
 
@@ -29,7 +32,7 @@ setup: .venv/.stamp
 setup-anthropic1: .venv-anthropic1/.stamp
 
 # A moved checkout builds its environments anew: their scripts hold absolute paths.
-_ := $(shell for made in .venv .venv-anthropic1 .venv-clients; do \
+_ := $(shell for made in .venv .venv-anthropic1 .venv-clients .venv-peers; do \
 	test "`cat $$made/.checkout 2>/dev/null`" = "$(CURDIR)" || rm -f $$made/.stamp; done)
 
 define environment
@@ -74,6 +77,18 @@ $(CLIENTS)/.stamp: .venv-clients/.stamp tests/clients/package.json
 		node node_modules/@anthropic-ai/claude-code/install.cjs
 	@touch $@
 
+.venv-peers/.stamp: requirements/peers.txt
+	$(call environment,bench-peers,venv-peers)
+	@echo "Installing the gateways to compare with"
+	@.venv-peers/bin/python $(PIP_INSTALL) $(LOCKED) requirements/peers.txt
+	@touch $@
+
+PEERS := benchmarks/peers/node_modules
+$(PEERS)/.stamp: .venv-clients/.stamp benchmarks/peers/package.json
+	@wheel="$(NODE_WHEEL)"; export PATH="$$wheel/bin:$$PATH"; cd benchmarks/peers && \
+		node "$$wheel/lib/node_modules/npm/bin/npm-cli.js" install $(NPM_FLAGS)
+	@touch $@
+
 # Only this target chooses the simulator by itself: everywhere else a missing key is an error.
 run: setup
 	@if [ -n "$$ANTHROPIC_API_KEY" ]; then exec $(BIN)/isthmus serve $(ARGS); \
@@ -85,6 +100,11 @@ test: setup setup-anthropic1
 
 test-clients: setup $(CLIENTS)/.stamp
 	@$(BIN)/python -m pytest -q $(ARGS) tests/clients
+
+bench: setup
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-peers: .venv-peers/.stamp $(PEERS)/.stamp
 
 lint: setup
 	@$(BIN)/ruff check .
@@ -108,7 +128,8 @@ lock:
 	$(LOCK) pyproject.toml requirements/dev.in -c requirements/run.txt -o requirements/dev.txt
 	$(LOCK) requirements/anthropic-1.in -o requirements/anthropic-1.txt
 	$(LOCK) requirements/clients.in -o requirements/clients.txt
+	$(LOCK) requirements/peers.in -o requirements/peers.txt
 
 clean:
-	rm -rf .venv .venv-anthropic1 .venv-clients $(CLIENTS) .pytest_cache .ruff_cache .hypothesis dist build
-	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf .venv .venv-anthropic1 .venv-clients .venv-peers $(CLIENTS) $(PEERS) .pytest_cache .ruff_cache .hypothesis dist build
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
