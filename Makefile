@@ -14,7 +14,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-anthropic1 run test test-clients lint format types check bench bench-peers \
-	lock clean
+	soak lock clean
 
 help:
 	@echo "make run           serve on 127.0.0.1:8000 (a simulator answers unless ANTHROPIC_API_KEY is set)"
@@ -25,6 +25,7 @@ help:
 	@echo "make test-clients  the tests that drive real command line clients (needs npm packages)"
 	@echo "make bench         what a request costs, beside others (ARGS=--quick: a minute or two)"
 	@echo "make bench-peers   install what make bench compares with, as far as it needs no root"
+	@echo "make soak          ten minutes of mixed load: does anything grow? (ARGS=\"--minutes 2\")"
 	@echo "make lock          renew the pinned versions in requirements/"
 	@echo "make clean         remove everything that make has made"
 
@@ -105,6 +106,9 @@ bench: setup
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 bench-peers: .venv-peers/.stamp $(PEERS)/.stamp
+
+soak: setup
+	@$(BIN)/python -m benchmarks.soak $(ARGS)
 
 lint: setup
 	@$(BIN)/ruff check .
