@@ -12,7 +12,7 @@ from typing import Any, Protocol, cast
 import structlog
 
 from isthmus.edge.cycle import BODY_BUFFER, App, Cycle
-from isthmus.edge.head import Head, Refused, end_of, parse
+from isthmus.edge.head import Head, Refused, end_of, parse, without_empty_lines
 
 PIPELINED = 64 * 1024
 """Bytes of later requests that are read while one is answered: so its client's leaving is seen."""
@@ -158,10 +158,9 @@ class Connection(asyncio.Protocol):
         """Begin with the next request, if its head is here."""
         try:
             data = self._waiting
-            if data[:1] in (b"\r", b"\n"):
-                # RFC 9112, section 2.2: an empty line before a request is ignored.
-                data = self._waiting = data.lstrip(b"\r\n")
-            end = end_of(data)
+            if data[:1] == b"\r":
+                data = self._waiting = without_empty_lines(data)
+            end = end_of(data) if data else 0
             if end:
                 self._begin(parse(data[:end]), data[end:])
                 return
