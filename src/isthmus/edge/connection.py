@@ -19,6 +19,11 @@ PIPELINED = 64 * 1024
 DISCARDED = 1024 * 1024
 """Bytes of a body nobody wants that are read after the answer, lest the client never see that."""
 
+TURNED_AWAY = 32
+"""Connections beyond the limit that are told so at a time; any more are reset."""
+SLOWEST = 1024
+"""Bytes a second that a client must read of what waits for it."""
+
 _log = structlog.get_logger("isthmus")
 
 
@@ -43,7 +48,7 @@ class Limits:
     idle_seconds: float = 75.0
     """Between two requests."""
     stall_seconds: float = 30.0
-    """That a client may take to read what is due before it is given up."""
+    """That a client may read less than SLOWEST before it is given up."""
     linger_seconds: float = 2.0
     """For what a client still sends after an answer that ended its connection."""
     buffer_bytes: int = 64 * 1024
@@ -69,7 +74,7 @@ class Owner(Protocol):
     draining: bool
     loop: asyncio.AbstractEventLoop
 
-    def admit(self, connection: Connection) -> bool: ...
+    def admit(self, connection: Connection) -> int: ...
 
     def forget(self, connection: Connection) -> None: ...
 
@@ -91,6 +96,7 @@ class Connection(asyncio.Protocol):
         self._idle = False
         self._reading = True
         self._discarding = -1
+        self._unsent = 0
         self._drain: asyncio.Future[None] | None = None
         self.full = False
         """Whether the client has to read before more is written."""
@@ -114,7 +120,10 @@ class Connection(asyncio.Protocol):
         if transport.get_extra_info("sslcontext") is not None:
             self.scheme = "https"
         self.deadline = self._loop.time() + self._edge.limits.head_seconds
-        if not self._edge.admit(self):
+        room = self._edge.admit(self)
+        if room < -TURNED_AWAY:
+            self._transport.abort()
+        elif room < 0:
             self._refuse(Refused("unavailable", "the gateway has too many connections"))
 
     def data_received(self, data: bytes) -> None:
@@ -131,6 +140,7 @@ class Connection(asyncio.Protocol):
                 self._stop_reading()
 
     def eof_received(self) -> bool:
+        """A client that will send no more counts as gone: one that has left looks the same."""
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -142,7 +152,7 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self.full = True
-        self.deadline = self._loop.time() + self._edge.limits.stall_seconds
+        self._await_reader()
 
     def resume_writing(self) -> None:
         self.full = False
@@ -151,6 +161,10 @@ class Connection(asyncio.Protocol):
             self.deadline = idle if self._idle else math.inf
         if self._drain is not None and not self._drain.done():
             self._drain.set_result(None)
+
+    def _await_reader(self) -> None:
+        self._unsent = self._transport.get_write_buffer_size()
+        self.deadline = self._loop.time() + self._edge.limits.stall_seconds
 
     # --- requests -------------------------------------------------------------------------------
 
@@ -241,7 +255,7 @@ class Connection(asyncio.Protocol):
         elif not cycle.ended:
             self._transport.abort()
         elif cycle.close or self._edge.draining:
-            self._end(linger=not cycle.body.complete)
+            self._end(linger=not cycle.body.complete or bool(self._waiting))
         else:
             self._idle = True
             if not self.full:
@@ -259,16 +273,18 @@ class Connection(asyncio.Protocol):
         the answer could be lost on the way (RFC 9112, section 9.6).
         """
         self._discarding = 0
-        if not linger or not self._transport.can_write_eof():
-            self.deadline = self._loop.time() + self._edge.limits.stall_seconds
+        if not linger:
+            self._await_reader()
             self._transport.close()
             return
+        self._unsent = self._transport.get_write_buffer_size()
         self.deadline = self._loop.time() + self._edge.limits.linger_seconds
         self._reading = True
         self._waiting = b""
         if not self._transport.is_closing():
             self._transport.resume_reading()
-            self._transport.write_eof()
+            if self._transport.can_write_eof():  # TLS cannot, but its answers say their length
+                self._transport.write_eof()
 
     def _discard(self, size: int) -> None:
         self._discarding += size
@@ -276,8 +292,8 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def quit(self) -> None:
-        """Close if no request is being answered; else after that."""
-        if self._cycle is None and self._discarding < 0:
+        """Close if nothing of a request has come; else after it has been answered."""
+        if self._cycle is None and self._discarding < 0 and not self._waiting:
             self._end(linger=False)
 
     def abort(self) -> None:
@@ -287,13 +303,22 @@ class Connection(asyncio.Protocol):
         """The deadline has passed."""
         self.deadline = math.inf
         if self.full or self._discarding >= 0:
-            if self.full:
-                _log.warning("a client does not read", client=self.client)
-            self._transport.abort()
+            self._expire_unread()
         elif self._idle or not self._waiting:
             self._end(linger=False)
         else:
             self._refuse(Refused("request_timeout", "the head of the request did not come in time"))
+
+    def _expire_unread(self) -> None:
+        """Give up a client that does not read, but not one that reads slowly."""
+        due = SLOWEST * self._edge.limits.stall_seconds
+        unsent = self._transport.get_write_buffer_size()
+        if unsent and unsent <= self._unsent - due:
+            self._await_reader()
+            return
+        if unsent:
+            _log.warning("a client does not read", client=self.client)
+        self._transport.abort()
 
 
 def _address(value: Any) -> tuple[str, int] | None:

@@ -169,6 +169,8 @@ class Cycle:
         self._chunked = not framed and not self._bodiless and self.head.version == "1.1"
         bounded = framed or self._chunked or self._bodiless
         self.close = self._connection.closes(self) or not bounded
+        if self.head.version == "1.0" and not self.close:
+            rows.append((b"connection", b"keep-alive"))  # unasked, HTTP/1.0 ends with the answer
         self._pending = reply.head(status, rows, chunked=self._chunked, close=self.close)
         self.begun = True
         asyncio.get_running_loop().call_soon(self._flush)

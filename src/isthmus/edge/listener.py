@@ -34,19 +34,29 @@ class Edge:
     async def listen(
         self, listener: socket.socket, port: Port, tls: ssl.SSLContext | None = None
     ) -> None:
-        """Serve a port on a bound socket, which is the edge's to close from then on."""
-        server = await self.loop.create_server(
-            lambda: Connection(self, port), sock=listener, ssl=tls, backlog=BACKLOG
+        """Serve a port on a bound socket, which is the edge's to close from then on.
+
+        A handshake has as long as the head of a request.
+        """
+        unix = listener.family == getattr(socket, "AF_UNIX", None)
+        create = self.loop.create_unix_server if unix else self.loop.create_server
+        server = await create(
+            lambda: Connection(self, port),
+            sock=listener,
+            ssl=tls,
+            backlog=BACKLOG,
+            ssl_handshake_timeout=self.limits.head_seconds if tls else None,
+            ssl_shutdown_timeout=self.limits.linger_seconds if tls else None,
         )
         self._servers.append(server)
 
     # --- what connections do --------------------------------------------------------------------
 
-    def admit(self, connection: Connection) -> bool:
-        """Count a connection; false where it is one too many."""
+    def admit(self, connection: Connection) -> int:
+        """Count a connection, and tell how many more there may be; below 0 it is one too many."""
         self._connections.add(connection)
         self._empty.clear()
-        return len(self._connections) <= self.limits.connections
+        return self.limits.connections - len(self._connections)
 
     def forget(self, connection: Connection) -> None:
         self._connections.discard(connection)

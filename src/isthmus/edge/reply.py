@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from functools import cache
+from email.utils import formatdate
+from functools import cache, lru_cache
 from http import HTTPStatus
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -20,6 +22,12 @@ def _status_line(status: int) -> bytes:
     return f"HTTP/1.1 {status} {phrase}\r\n".encode()
 
 
+@lru_cache(1)
+def _date(second: int) -> bytes:
+    """The Date field (RFC 9110, section 6.6.1), made once a second."""
+    return b"date: %b\r\n" % formatdate(second, usegmt=True).encode()
+
+
 def head(
     status: int, fields: Sequence[tuple[bytes, bytes]], *, chunked: bool, close: bool
 ) -> bytes:
@@ -29,7 +37,8 @@ def head(
         raise ValueError("a header field holds a line break")
     framing = b"transfer-encoding: chunked\r\n" if chunked else b""
     ending = b"connection: close\r\n\r\n" if close else b"\r\n"
-    return b"".join((_status_line(status), lines, framing, ending))
+    date = _date(int(time.time()))
+    return b"".join((_status_line(status), date, lines, framing, ending))
 
 
 def chunk(data: bytes) -> bytes:
