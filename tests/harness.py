@@ -105,7 +105,7 @@ class World:
 
         self._end = self.loop.start(serve(Config.model_validate(settings), tell))
         assert bound.wait(SECONDS)
-        self.port = ready[0]["main"]
+        self.port = ready[0].get("main", 0)
         self.anthropic_port = ready[0].get("anthropic", 0)
         self.url = f"http://127.0.0.1:{self.port}"
 

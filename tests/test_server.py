@@ -8,7 +8,6 @@ import json
 import socket
 import threading
 import time
-import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -185,15 +184,6 @@ def test_a_delta_of_a_newer_api_ends_no_stream(world: World, dialect: str) -> No
     reply = world.post(path, body, **HEADERS[dialect])
     assert "before after" in json.dumps(whole_stream(dialect, reply).message)
     assert (b"brand_new_delta" in reply.body) == (dialect == "anthropic")
-
-
-@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
-def test_encoded_bodies_are_decoded(world: World, encoding: str) -> None:
-    body = json.dumps(message()).encode()
-    packed = gzip.compress(body) if encoding == "gzip" else zlib.compress(body)
-    reply = world.post("/v1/messages", packed, content_encoding=encoding, **VERSION)
-    assert reply.status == 200
-    assert world.received()[-1].body == body
 
 
 def test_tool_choice_as_a_string_becomes_an_object_with_a_note(world: World) -> None:
@@ -400,28 +390,8 @@ def test_bodies_that_are_too_large(dialect: str) -> None:
         assert (
             world.post(path, gzip.compress(b" " * 200_000), content_encoding="gzip").status == 413
         )
-        assert world.post(path, b"{}", content_encoding="br").status == 415
+        assert world.post(path, b"{}", content_encoding="lzma").status == 415
         assert world.post(path, b"{}", content_encoding="gzip, gzip").status == 415
-        assert _chunked(world, path, b"x" * 5000).startswith(b"HTTP/1.1 413")
-    finally:
-        world.close()
-
-
-def _chunked(world: World, path: str, data: bytes) -> bytes:
-    with socket.create_connection(("127.0.0.1", world.port), 5) as raw:
-        head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n"
-        raw.sendall(head.encode() + b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data))
-        return raw.recv(65536)
-
-
-def test_a_body_that_never_comes() -> None:
-    world = World(timeouts={"body_idle": 0.3})
-    try:
-        with socket.create_connection(("127.0.0.1", world.port), 5) as raw:
-            raw.sendall(
-                b"POST /v1/messages HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n{"
-            )
-            assert raw.recv(65536).startswith(b"HTTP/1.1 408")
     finally:
         world.close()
 

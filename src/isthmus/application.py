@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
-import zlib
 from collections.abc import Sequence
 from itertools import chain
 
 from isthmus import explain
 from isthmus.auth import Door
+from isthmus.bodies import Bodies
 from isthmus.dialects import FRONTENDS
 from isthmus.edge import reply
 from isthmus.edge.head import FIELD_LIMIT, HEAD_LIMIT, Refused
 from isthmus.errors import GatewayError
-from isthmus.exchange import ClientGone, Exchange, Receive, Scope, Send
+from isthmus.exchange import Exchange, Receive, Scope, Send
 from isthmus.frontends import Frontend, Match, Route, anthropic, matched
 from isthmus.gateway import Gateway
 from isthmus.request import HttpRequest
@@ -30,8 +29,6 @@ MAIN: RouteTable = sorted(
 DEDICATED: RouteTable = [(FRONTENDS["anthropic"], route) for route in anthropic.BARE]
 """The routes of the port that speaks Anthropic's dialect only."""
 
-BODY_SECONDS = 120.0
-"""How long a request body may take in all."""
 SPOKEN = (("upgrade", "HTTP/1.1"), ("connection", "upgrade"))
 """What a 426 has to name: the protocol that is spoken here (RFC 9110, section 15.5.22)."""
 FALLBACK = "openai-chat"
@@ -39,15 +36,20 @@ FALLBACK = "openai-chat"
 
 
 class Application:
-    """One port's ASGI 3 application over a started gateway."""
+    """One port's ASGI 3 application over a started gateway.
 
-    def __init__(self, gateway: Gateway, routes: RouteTable = MAIN) -> None:
+    Ports that share ``bodies`` share the room for them.
+    """
+
+    def __init__(
+        self, gateway: Gateway, routes: RouteTable = MAIN, bodies: Bodies | None = None
+    ) -> None:
         config = gateway.config
         self.gateway = gateway
         self._routes = routes
-        self._door = Door([key.get_secret_value() for key in config.auth.keys], config.host)
-        self._body_limit = config.limits.body_bytes
-        self._body_idle = config.timeouts.body_idle
+        keys = [key.get_secret_value() for key in config.auth.keys]
+        self._door = Door(keys, config.host, "https" if config.tls.cert else "http")
+        self._bodies = bodies or Bodies(config)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -139,33 +141,8 @@ class Application:
         return reply.head(status, fields, chunked=False, close=True) + body
 
     async def body(self, http: HttpRequest, receive: Receive) -> bytes:
-        """Read the request body and undo its encoding.
-
-        Raises GatewayError: 413 above the limit (before reading where the length is announced), 408
-        where the client falls silent, 415 for an encoding that is not known, 400 for a broken one.
-        """
-        announced = http.header("content-length") or "0"
-        if announced.isdigit() and int(announced) > self._body_limit:
-            raise _too_large(self._body_limit)
-        parts: list[bytes] = []
-        size, more = 0, True
-        clock = asyncio.get_running_loop().time
-        end = clock() + BODY_SECONDS
-        while more:
-            try:
-                async with asyncio.timeout(min(self._body_idle, end - clock())):
-                    message = await receive()
-            except TimeoutError:
-                raise GatewayError("request_timeout", "the request body did not come") from None
-            if message["type"] == "http.disconnect":
-                raise ClientGone
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            more = message.get("more_body", False)
-            if size > self._body_limit:
-                raise _too_large(self._body_limit)
-        encoding = (http.header("content-encoding") or "identity").strip().lower()
-        return inflated(b"".join(parts), encoding, self._body_limit)
+        """A request's body, as ``Bodies.read`` gives it."""
+        return await self._bodies.read(http, receive)
 
 
 def _bears(http: HttpRequest, sign: str) -> bool:
@@ -175,32 +152,3 @@ def _bears(http: HttpRequest, sign: str) -> bool:
     if sign.startswith("?"):
         return any(part.startswith(f"{sign[1:]}=") for part in http.query.split("&"))
     return http.header(sign) is not None
-
-
-def _too_large(limit: int) -> GatewayError:
-    return GatewayError("too_large", f"the request body has more than {limit} bytes")
-
-
-_WINDOWS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
-"""Content encodings that are undone, with zlib's name for them (RFC 9110, section 8.4.1)."""
-
-
-def inflated(body: bytes, encoding: str, limit: int) -> bytes:
-    """Undo a content encoding; never more than ``limit`` bytes come to exist."""
-    if encoding == "identity":
-        return body
-    if encoding not in _WINDOWS:
-        known = ", ".join(sorted(_WINDOWS))
-        raise GatewayError(
-            "unsupported_encoding", f"content-encoding {encoding!r}: known are {known}"
-        )
-    inflater = zlib.decompressobj(_WINDOWS[encoding])
-    try:
-        plain = inflater.decompress(body, limit + 1)
-    except zlib.error:
-        raise GatewayError("invalid_request", f"the body is not {encoding}") from None
-    if len(plain) > limit:
-        raise _too_large(limit)
-    if not inflater.eof or inflater.unused_data:
-        raise GatewayError("invalid_request", f"the {encoding} body does not end where it should")
-    return plain

@@ -19,8 +19,9 @@ _HOST = re.compile(r"(?P<name>[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::
 class Door:
     """Decides on each request by its headers, before a byte of its body is read."""
 
-    def __init__(self, keys: Iterable[str], host: str) -> None:
+    def __init__(self, keys: Iterable[str], host: str, scheme: str = "http") -> None:
         self._digests = [hashlib.sha256(key.encode()).digest() for key in keys]
+        self._scheme = scheme
         self._names = {"localhost", host.lower()}
 
     def admit(self, http: HttpRequest) -> str:
@@ -51,7 +52,7 @@ class Door:
                 "permission", f"host {name!r} is not this gateway: without keys only loopback is"
             )
         origin = http.header("origin")
-        if origin is not None and origin != f"http://{http.header('host')}":
+        if origin is not None and origin != f"{self._scheme}://{http.header('host')}":
             raise GatewayError("permission", "requests of web pages are refused")
 
 

@@ -26,6 +26,7 @@ from isthmus.settings import (
     Limits,
     ResponsesConfig,
     Timeouts,
+    TlsConfig,
     VaultConfig,
 )
 
@@ -35,6 +36,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("profiles.NAME.", ProfileConfig),
     ("profiles.NAME.prices.", PriceConfig),
     ("auth.", AuthConfig),
+    ("tls.", TlsConfig),
     ("limits.", Limits),
     ("timeouts.", Timeouts),
     ("vault.", VaultConfig),

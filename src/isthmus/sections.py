@@ -14,6 +14,7 @@ from isthmus.proxies import DIRECT, Proxy
 MAX_SECONDS = 86_400
 MAX_BODY_BYTES = 1 << 30
 MAX_STORE_BYTES = 1 << 40
+MAX_SOCKET_PATH = 100
 MAX_TOKENS = 1_000_000_000
 MAX_PRICE = 1_000_000
 MAX_CONNECTIONS = 1_000_000
@@ -50,6 +51,19 @@ def _store_bytes(value: object) -> int:
 
 def _connections(value: object) -> int:
     return _whole(value, 1, MAX_CONNECTIONS)
+
+
+def _file(value: object) -> str:
+    if not isinstance(value, str) or not value or not value.isprintable():
+        raise ValueError("must be the path of a file")
+    return value
+
+
+def _socket_path(value: object) -> str:
+    path = _file(value)
+    if len(path.encode()) > MAX_SOCKET_PATH:
+        raise ValueError(f"must be a path of at most {MAX_SOCKET_PATH} bytes, as for any socket")
+    return path
 
 
 def _tokens(value: object) -> int:
@@ -157,6 +171,8 @@ Port = Annotated[int, BeforeValidator(_port)]
 BodyBytes = Annotated[int, BeforeValidator(_body_bytes)]
 StoreBytes = Annotated[int, BeforeValidator(_store_bytes)]
 Connections = Annotated[int, BeforeValidator(_connections)]
+FilePath = Annotated[str, BeforeValidator(_file)]
+SocketPath = Annotated[str, BeforeValidator(_socket_path)]
 Tokens = Annotated[int, BeforeValidator(_tokens)]
 Price = Annotated[float, BeforeValidator(_price)]
 Host = Annotated[str, BeforeValidator(_host)]

@@ -17,6 +17,7 @@ from isthmus.sections import (
     BodyBytes,
     ClientKey,
     Connections,
+    FilePath,
     Host,
     Name,
     Port,
@@ -24,6 +25,7 @@ from isthmus.sections import (
     Seconds,
     Secret,
     Section,
+    SocketPath,
     StoreBytes,
     Switch,
 )
@@ -150,11 +152,35 @@ class AuthConfig(Section):
     )
 
 
+class TlsConfig(Section):
+    """What the TCP ports speak TLS with; they speak plain HTTP without it."""
+
+    cert: FilePath | None = Field(
+        None, title="path", description="The certificate and its chain, a PEM file."
+    )
+    key: FilePath | None = Field(
+        None, title="path", description="The certificate's private key, a PEM file."
+    )
+
+
 class Limits(Section):
-    """How much at most."""
+    """How much there may be."""
 
     body_bytes: BodyBytes = Field(
-        33_554_432, title="bytes", description="The largest request body that is accepted."
+        33_554_432,
+        title="bytes",
+        description="The largest request body that is accepted, as it comes and decoded.",
+    )
+    incoming_body_bytes: StoreBytes = Field(
+        536_870_912,
+        title="bytes",
+        description="Of all request bodies together that have not come to their end; a client "
+        "beyond that is told to come again (503).",
+    )
+    connections: Connections | None = Field(
+        None,
+        title="number or null",
+        description="The clients' connections; by default half of what the process may have open.",
     )
     connections_per_backend: Connections = Field(
         10_000,
@@ -237,6 +263,22 @@ class Timeouts(Section):
     body_idle: Seconds = Field(
         15.0, title="seconds", description="Between two reads of a request body."
     )
+    head: Seconds = Field(
+        10.0, title="seconds", description="For the head of a request in all, and a TLS handshake."
+    )
+    client_idle: Seconds = Field(
+        75.0, title="seconds", description="Between two requests on a client's connection."
+    )
+    client_stall: Seconds = Field(
+        30.0,
+        title="seconds",
+        description="That a client may leave its answer unread before it is given up.",
+    )
+    drain: Seconds = Field(
+        300.0,
+        title="seconds",
+        description="That running answers may go on when the gateway is told to stop.",
+    )
 
 
 class Config(Section):
@@ -261,6 +303,11 @@ class Config(Section):
         title="port or null",
         description="A second port that speaks the Anthropic dialect only, at its root; "
         "0 takes a free one.",
+    )
+    unix_socket: SocketPath | None = Field(
+        None,
+        title="path",
+        description="A unix socket to listen on instead of `host` and `port`.",
     )
     default_backend: str | None = Field(
         None,
@@ -288,6 +335,7 @@ class Config(Section):
         description="What a model takes, where it differs from what Isthmus knows of it.",
     )
     auth: AuthConfig = AuthConfig()
+    tls: TlsConfig = TlsConfig()
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
     vault: VaultConfig = VaultConfig()
@@ -310,6 +358,7 @@ class Config(Section):
 
 _SECTIONS: Mapping[str, type[BaseModel]] = {
     "auth": AuthConfig,
+    "tls": TlsConfig,
     "limits": Limits,
     "timeouts": Timeouts,
     "vault": VaultConfig,
