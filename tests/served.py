@@ -11,7 +11,7 @@ from isthmus.edge import reply
 from isthmus.edge.connection import Limits, Port
 from isthmus.edge.head import Refused
 from isthmus.edge.listener import Edge
-from isthmus.server import bound
+from isthmus.sockets import tcp
 from tests.harness import Loop
 
 App = Callable[[Any, Any, Any], Awaitable[None]]
@@ -45,7 +45,7 @@ class Served:
 
     async def _start(self, limits: Limits) -> Edge:
         edge = Edge(limits)
-        listener: socket.socket = bound("127.0.0.1", 0)
+        listener: socket.socket = tcp("127.0.0.1", 0)
         self.port = listener.getsockname()[1]
         await edge.listen(listener, Port(self._app, answer))
         return edge

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import inspect
 import os
+import shlex
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -210,6 +211,8 @@ def _serve(given: Mapping[str, Any]) -> None:
         server.run(config, partial(_print_banner, config))
     except KeyboardInterrupt:
         pass
+    except ConfigErrors as errors:
+        _end_wrong(errors)
     except OSError as error:
         ports = [port for port in (config.port, config.anthropic_port) if port is not None]
         _end_unbound(error, config.host, ports)
@@ -224,8 +227,12 @@ def _resolved(given: Mapping[str, Any], environ: Mapping[str, str] = os.environ)
     try:
         return load(given.get("config"), environ, given)
     except ConfigErrors as errors:
-        print(errors, file=sys.stderr)
-        raise typer.Exit(MISTAKE) from None
+        _end_wrong(errors)
+
+
+def _end_wrong(errors: ConfigErrors) -> NoReturn:
+    print(errors, file=sys.stderr)
+    raise typer.Exit(MISTAKE) from None
 
 
 def _input(file: Path) -> bytes:
@@ -244,7 +251,9 @@ def _end_unbound(error: OSError, host: str, ports: Sequence[int]) -> NoReturn:
     address = error.filename or " or ".join(_address(host, port) for port in ports)
     reasons = {
         errno.EADDRINUSE: f"{address} is already in use: end the other program, or choose another "
-        "port (--port, --anthropic-port)",
+        "port (--port, --anthropic-port) or unix_socket",
+        errno.EEXIST: f"{address} is there already, and is no socket",
+        errno.ENOENT: f"there is no folder for {address}",
         errno.EACCES: f"no permission to listen on {address}: ports below 1024 need privileges",
         errno.EADDRNOTAVAIL: f"{host} is not an address of this machine",
         errno.EAFNOSUPPORT: f"this machine has no network of the kind that {host} belongs to",
@@ -262,9 +271,9 @@ def _address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _url(host: str, port: int) -> str:
+def _url(host: str, port: int, scheme: str = "http") -> str:
     # What listens everywhere is shown at an address that can be typed.
-    return "http://" + _address({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port)
+    return f"{scheme}://" + _address({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port)
 
 
 def masked(secret: str) -> str:
@@ -307,10 +316,14 @@ def banner_lines(config: Config, ports: Mapping[str, int]) -> list[str]:
     """What `serve` says once it listens. `ports` maps "main" and maybe "anthropic" to numbers."""
     name = config.default_backend or ""
     backend = config.backends[name]
-    url = _url(config.host, ports["main"])
+    socket_path = config.unix_socket if "main" not in ports else None
+    scheme = "https" if config.tls.cert else "http"
+    url = "http://localhost" if socket_path else _url(config.host, ports["main"], scheme)
+    over = [f"  at the unix socket {socket_path}"] if socket_path else []
+    reach = f"--unix-socket {shlex.quote(socket_path)} " if socket_path else ""
     anthropic = [f"{url}/anthropic", url]
     if "anthropic" in ports:
-        anthropic.append(_url(config.host, ports["anthropic"]))
+        anthropic.append(_url(config.host, ports["anthropic"], scheme))
     where = "made-up answers, no model" if backend.type == "simulator" else backend.base_url
     forced = [f"  every request is answered by {config.force_model}"] if config.force_model else []
     known = backend.models or [BACKEND_TYPES[backend.type].example_model]
@@ -326,12 +339,13 @@ def banner_lines(config: Config, ports: Mapping[str, int]) -> list[str]:
         f"Isthmus {__version__} is serving.",
         f"  backend {name} (type {backend.type}) answers: {where}",
         *forced,
+        *over,
         f"  Anthropic    {'  or  '.join(anthropic)}",
         f"  OpenAI       {url}/v1",
         f"  Gemini       {url}",
         f"  Claude Code  ANTHROPIC_BASE_URL={url} ANTHROPIC_{login} claude",
         "  Try it:",
-        f"    curl {url}/v1/messages {json_headers}{key} -d '{body}'",
+        f"    curl {reach}{url}/v1/messages {json_headers}{key} -d '{body}'",
     ]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from isthmus import yamldoc
+from isthmus import sockets, yamldoc
 from isthmus.profile_settings import wrong_profiles
 from isthmus.proxies import from_environment
 from isthmus.settings import (
@@ -367,10 +367,23 @@ def _wrong_ports(config: Config, draft: _Draft) -> _Found:
         yield ("anthropic_port",), f"must be another port than `port`, which is {port} too"
 
 
+def _wrong_tls(config: Config, draft: _Draft) -> _Found:
+    cert, key = config.tls.cert, config.tls.key
+    if draft.is_unknown(("tls",), ("tls", "cert"), ("tls", "key")) or (cert is key is None):
+        return
+    if cert is None or key is None:
+        yield ("tls",), "needs both cert and key"
+        return
+    problem = sockets.tls_problem(cert, key)
+    if problem:
+        yield ("tls",), problem
+
+
 def _open_to_others(config: Config, draft: _Draft) -> _Found:
     if config.auth.keys or draft.is_unknown(("host",), ("auth", "keys")):
         return
-    if not is_loopback(config.host):
+    reached = config.unix_socket is None or config.anthropic_port is not None
+    if reached and not is_loopback(config.host):
         rule = "is not a loopback address, so clients need keys"
         yield ("host",), f"{rule}: set ISTHMUS_API_KEYS or auth.keys, or listen on 127.0.0.1"
 
@@ -394,6 +407,7 @@ _CHECKS: tuple[Callable[[Config, _Draft], _Found], ...] = (
     _wrong_profiles,
     _wrong_default,
     _wrong_ports,
+    _wrong_tls,
     _open_to_others,
     _repeated_client_keys,
 )

@@ -5,20 +5,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
+import ssl
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import structlog
 
+from isthmus import sockets
 from isthmus.application import DEDICATED, MAIN, Application
-from isthmus.config import Config
-from isthmus.edge.listener import BACKLOG, Edge, Limits, Port
+from isthmus.bodies import Bodies
+from isthmus.config import Config, ConfigError, ConfigErrors, is_loopback
+from isthmus.edge.connection import Limits, Port
+from isthmus.edge.listener import Edge
 from isthmus.gateway import Gateway
 
-DRAIN_SECONDS = 30
-"""How long running exchanges may go on after a signal; a second signal ends them at once."""
+ROUTES = {"main": MAIN, "anthropic": DEDICATED}
+"""What is served on each port."""
 
 Ready = Callable[[Mapping[str, int]], None]
 
@@ -26,8 +33,9 @@ Ready = Callable[[Mapping[str, int]], None]
 def run(config: Config, ready: Ready) -> None:
     """Serve until SIGINT or SIGTERM.
 
-    Once everything is bound ``ready`` is told the ports by name: ``main``, and ``anthropic`` where
-    there is a dedicated one. Raises OSError when a port cannot be bound; nothing is bound then.
+    Once everything is bound ``ready`` is told the TCP ports by name: ``main``, and ``anthropic``
+    where there is a dedicated one. Raises OSError when an address cannot be bound, ConfigErrors
+    where sockets were passed that may not be served; nothing is bound then.
     """
     log_to_stderr()
     if sys.platform == "win32":
@@ -59,58 +67,88 @@ def log_to_stderr() -> None:
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
 
 
-async def serve(config: Config, ready: Ready) -> None:
+async def serve(config: Config, ready: Ready, environ: Mapping[str, str] = os.environ) -> None:
     """The same in a running loop; ends when it is cancelled or signalled."""
-    gateway = Gateway(config)
-    ports = {"main": (config.port, MAIN)}
-    if config.anthropic_port is not None:
-        ports["anthropic"] = (config.anthropic_port, DEDICATED)
+    gateway, bodies = Gateway(config), Bodies(config)
     with contextlib.ExitStack() as stack:
-        sockets = {
-            name: stack.enter_context(bound(config.host, port)) for name, (port, _) in ports.items()
-        }
+        listeners = _listeners(config, environ, stack)
         await gateway.start()
-        edge = Edge(Limits())
+        edge = Edge(_limits(config))
         try:
-            numbers = {name: listener.getsockname()[1] for name, listener in sockets.items()}
-            for name, (_, routes) in ports.items():
-                application = Application(gateway, routes)
-                await edge.listen(sockets[name], Port(application, application.answer))
+            names = {name: listener.getsockname() for name, listener in listeners.items()}
+            for name, listener in listeners.items():
+                application = Application(gateway, ROUTES[name], bodies)
+                port = Port(application, application.answer)
+                await edge.listen(listener, port, _tls(config, listener))
             with _signals(edge) as (stop, hurry):
-                ready(numbers)
+                ready({n: name[1] for n, name in names.items() if isinstance(name, tuple)})
                 await stop.wait()
                 edge.stop()
-                await _drained(edge, hurry)
+                await _drained(edge, hurry, config.timeouts.drain)
         finally:
             await edge.close()
             await gateway.stop()
 
 
-async def _drained(edge: Edge, hurry: asyncio.Event) -> None:
-    """Wait until all exchanges have ended, but for DRAIN_SECONDS at most, or until we must hurry."""
+def _listeners(
+    config: Config, environ: Mapping[str, str], stack: contextlib.ExitStack
+) -> dict[str, socket.socket]:
+    """The sockets to serve on by the names of their ports; the stack closes them.
+
+    Those that are passed win: the first is the main port, the second the dedicated one.
+    """
+    given = [stack.enter_context(listener) for listener in sockets.passed(environ)]
+    if given:
+        _refuse_open(config, given)
+        return dict(zip(ROUTES, given, strict=False))
+    listeners: dict[str, socket.socket] = {}
+    if config.unix_socket is not None:
+        listeners["main"] = stack.enter_context(sockets.unix(Path(config.unix_socket)))
+    else:
+        listeners["main"] = stack.enter_context(sockets.tcp(config.host, config.port))
+    if config.anthropic_port is not None:
+        second = sockets.tcp(config.host, config.anthropic_port)
+        listeners["anthropic"] = stack.enter_context(second)
+    return listeners
+
+
+def _refuse_open(config: Config, given: Sequence[socket.socket]) -> None:
+    """Raise ConfigErrors where a socket that was passed would be open to everybody."""
+    hosts = [sockets.host_of(listener) for listener in given]
+    wrong = next((host for host in hosts if not is_loopback(host)), None)
+    if len(given) > len(ROUTES):
+        text = f"{len(given)} sockets were passed: the main port's and the dedicated one's are all"
+    elif wrong is not None and not config.auth.keys:
+        text = f"{wrong} is not a loopback address, so clients need keys: set ISTHMUS_API_KEYS"
+    else:
+        return
+    raise ConfigErrors([ConfigError(text, source="environment LISTEN_FDS")])
+
+
+def _limits(config: Config) -> Limits:
+    times = config.timeouts
+    limits = Limits(
+        head_seconds=times.head, idle_seconds=times.client_idle, stall_seconds=times.client_stall
+    )
+    most = config.limits.connections
+    return limits if most is None else replace(limits, connections=most)
+
+
+def _tls(config: Config, listener: socket.socket) -> ssl.SSLContext | None:
+    cert, key = config.tls.cert, config.tls.key
+    if cert is None or key is None or not isinstance(listener.getsockname(), tuple):
+        return None
+    return sockets.tls(cert, key)
+
+
+async def _drained(edge: Edge, hurry: asyncio.Event, seconds: float) -> None:
+    """Wait until all exchanges have ended, but so many seconds at most, or until we must hurry."""
     waits = [asyncio.ensure_future(edge.drained()), asyncio.ensure_future(hurry.wait())]
     try:
-        await asyncio.wait(waits, timeout=DRAIN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     finally:
         for wait in waits:
             wait.cancel()
-
-
-def bound(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises OSError naming the address when it cannot be had."""
-    info = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    family, kind, protocol, _, address = info[0]
-    listener = socket.socket(family, kind, protocol)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(BACKLOG)
-        listener.setblocking(False)
-    except OSError as error:
-        listener.close()
-        error.filename = f"{host}:{port}"
-        raise
-    return listener
 
 
 @contextlib.contextmanager

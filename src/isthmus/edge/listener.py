@@ -7,9 +7,9 @@ import contextlib
 import socket
 import ssl
 
+from isthmus import sockets
 from isthmus.edge.connection import Connection, Limits, Port
 
-BACKLOG = 2048
 SWEEPS = 8
 """How often within the shortest deadline the deadlines are looked at."""
 SWEEP_SECONDS = 1.0
@@ -44,7 +44,7 @@ class Edge:
             lambda: Connection(self, port),
             sock=listener,
             ssl=tls,
-            backlog=BACKLOG,
+            backlog=sockets.BACKLOG,
             ssl_handshake_timeout=self.limits.head_seconds if tls else None,
             ssl_shutdown_timeout=self.limits.linger_seconds if tls else None,
         )
