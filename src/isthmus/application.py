@@ -67,7 +67,7 @@ class Application:
         await self.gateway.stop()
         await send({"type": "lifespan.shutdown.complete"})
 
-    def admit(self, http: HttpRequest) -> str:
+    def admit(self, http: HttpRequest, peer: str | None) -> str:
         """Who asks, as ``Door.admit`` tells it.
 
         Raises GatewayError for who may not use the gateway, and for a head that is too large.
@@ -78,7 +78,7 @@ class Application:
                 "too_large_head",
                 f"more than {FIELD_LIMIT} header fields or {HEAD_LIMIT} bytes of them",
             )
-        return self._door.admit(http)
+        return self._door.admit(http, peer)
 
     def match(self, http: HttpRequest) -> tuple[Frontend, Match | GatewayError]:
         """The frontend of a request, and its route or what is wrong: 404 or 405."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import ipaddress
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from urllib.parse import parse_qs
 
+from isthmus.config import is_loopback
 from isthmus.errors import GatewayError
 from isthmus.request import HttpRequest
 
@@ -24,14 +25,18 @@ class Door:
         self._scheme = scheme
         self._names = {"localhost", host.lower()}
 
-    def admit(self, http: HttpRequest) -> str:
+    def admit(self, http: HttpRequest, peer: str | None) -> str:
         """Who asks: a digest of the key that was presented, "" where none is required.
 
-        Raises GatewayError: 400 for a Host that is none, 401 for a missing or wrong key, 403 for a
-        web page at an open gateway.
+        ``peer`` is the client's address, None where it has none, as at a unix socket. Raises
+        GatewayError: 400 for a Host that is none, 401 for a missing or wrong key, 403 for a web
+        page or another machine at an open gateway.
         """
         name = host_name(http)
         if not self._digests:
+            if peer and not _is_loopback(peer):  # a host that was told to listen everywhere
+                text = "without keys only programs of this machine are answered"
+                raise GatewayError("permission", text)
             self._keep_pages_out(name, http)
             return ""
         presented = credentials(http)
@@ -77,8 +82,6 @@ def credentials(http: HttpRequest) -> set[str]:
     return found - {""}
 
 
+@lru_cache(256)
 def _is_loopback(name: str) -> bool:
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
+    return is_loopback(name)

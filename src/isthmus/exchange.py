@@ -45,7 +45,7 @@ class Host(Protocol):
 
     gateway: Gateway
 
-    def admit(self, http: HttpRequest) -> str: ...
+    def admit(self, http: HttpRequest, peer: str | None) -> str: ...
 
     def match(self, http: HttpRequest) -> tuple[Frontend, Match | GatewayError]: ...
 
@@ -84,7 +84,8 @@ class Exchange:
 
     async def _serve(self, match: Match | GatewayError) -> None:
         gateway = self._host.gateway
-        caller = self._host.admit(self._http)
+        client = self._scope.get("client")
+        caller = self._host.admit(self._http, client[0] if client else None)
         if self._http.header(HOP) == gateway.id:
             raise GatewayError("loop", "a backend's base_url leads back to this gateway")
         if self._http.method == "HEAD" and self._http.path in PROBES:
