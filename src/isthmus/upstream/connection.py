@@ -9,7 +9,7 @@ from typing import Protocol, cast
 from isthmus.errors import GatewayError
 from isthmus.upstream.parser import ResponseParser
 
-HIGH_WATER = 256 * 1024
+HIGH_WATER = 64 * 1024
 """Bytes that wait for a slow reader before the socket is no longer read."""
 SMALL = 64 * 1024
 """Bytes of a request body that rather are copied behind their head than written by themselves."""
