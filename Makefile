@@ -13,7 +13,7 @@ LOCKED := --require-hashes --only-binary :all: --requirement
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-anthropic1 run test test-clients lint format types check bench bench-peers \
+.PHONY: help setup setup-anthropic1 run test test-nightly test-clients lint format types check bench bench-peers \
 	soak lock clean
 
 help:
@@ -22,6 +22,7 @@ help:
 	@echo "make check         lint, types and tests"
 	@echo "make format        sort the imports, format the code, fix what ruff can fix"
 	@echo "make setup         only build the environment in .venv"
+	@echo "make test-nightly  the tests that take minutes, memory or many descriptors"
 	@echo "make test-clients  the tests that drive real command line clients (needs npm packages)"
 	@echo "make bench         what a request costs, beside others (ARGS=--quick: a minute or two)"
 	@echo "make bench-peers   install what make bench compares with, as far as it needs no root"
@@ -98,6 +99,9 @@ run: setup
 
 test: setup setup-anthropic1
 	@$(BIN)/python -m pytest -q $(ARGS)
+
+test-nightly: setup setup-anthropic1
+	@$(BIN)/python -m pytest -q -m nightly $(ARGS)
 
 test-clients: setup $(CLIENTS)/.stamp
 	@$(BIN)/python -m pytest -q $(ARGS) tests/clients
