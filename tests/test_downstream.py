@@ -167,6 +167,27 @@ def test_the_limit_of_connections() -> None:
         world.close()
 
 
+@pytest.mark.parametrize("expects", [(), ("expect: 100-continue",)])
+def test_t047_a_body_of_nobody_is_never_a_request(expects: tuple[str, ...]) -> None:
+    """Without its key a client is told so before its body is read, in its dialect."""
+    world = World(auth={"keys": ["client-key-1234"]})
+    inner = request("/v1/models", None, "x-api-key: client-key-1234") * 10
+    try:
+        for path in ("/v1/messages", "/v1/chat/completions", "/v1beta/models/x:generateContent"):
+            with RawClient(world.port) as client:
+                length = f"content-length: {len(inner) + 10}"
+                client.send(request(path, None, length, *expects, method="POST"))
+                if not expects:
+                    client.send(inner)
+                got = client.answer()
+                assert (got.status, got.field("connection")) == (401, "close")
+                assert json.loads(got.body)["error"]["message"]
+                assert client.send(inner).rest() == b""
+        assert not world.received()
+    finally:
+        world.close()
+
+
 def test_t071_a_stop_lets_streams_finish(running: Running) -> None:
     hosted, provider = running(streaming(delta("x"), 0.2, times=10))
 

@@ -97,7 +97,6 @@ FRAMING = {
     "LF before the method": b"\nGET / HTTP/1.1\r\n" + H + b"\r\n",
     "CR before the method": b"\rGET / HTTP/1.1\r\n" + H + b"\r\n",
     "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-    "HTTP/2 by prior knowledge": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0",
 }
 CHUNKS = {
     "a size of nothing": b"\r\nabc\r\n0\r\n\r\n",
@@ -224,6 +223,14 @@ def test_t052_an_upgrade_is_never_made(
     assert all(one.field("upgrade") is None for one in got)
     assert [scope["path"] for scope in served.scopes] == ["/first", "/second"]
     assert served.bodies == [body or b"", b""]
+
+
+def test_t055_http_2_by_prior_knowledge_is_refused(served: Served) -> None:
+    settings = b"\0\0\0\4\0\0\0\0\0"
+    with RawClient(served.port) as client:
+        data = client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + settings * 1000).rest()
+    assert data.startswith(b"HTTP/1.1 400 ")
+    assert not served.scopes
 
 
 # The readers by themselves.

@@ -72,7 +72,7 @@ def test_tls_with_the_official_sdk(secure: World, authority: trustme.CA) -> None
                 assert "".join(stream.text_stream)
 
 
-def test_tls_versions_and_protocols(secure: World, authority: trustme.CA) -> None:
+def test_t055_tls_versions_and_protocols(secure: World, authority: trustme.CA) -> None:
     context = trusting(authority)
     context.set_alpn_protocols(["h2", "http/1.1"])
     with (
