@@ -251,6 +251,24 @@ def test_a_silent_connection_is_closed_and_so_is_an_idle_one() -> None:
             assert client.send(b"GET / HT").answer().status == 408
 
 
+def test_t039_a_head_behind_an_answer_that_was_read_late_has_its_deadline() -> None:
+    async def hasty(scope: Any, receive: Any, send: Any) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await whole(send, b"x" * 8_000_000)
+
+    with (
+        serving(hasty, head_seconds=1, stall_seconds=5) as served,
+        RawClient(served.port, small=True) as client,
+    ):
+        client.send(request("/") + b"GET / HT")
+        time.sleep(0.4)
+        assert len(client.answer().body) == 8_000_000
+        started = time.monotonic()
+        assert client.answer().status == 408
+        assert time.monotonic() - started < 3
+
+
 # Clients that leave, and clients that do not read.
 
 

@@ -156,9 +156,12 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self.full = False
-        if self._discarding < 0:
-            idle = self._loop.time() + self._edge.limits.idle_seconds
-            self.deadline = idle if self._idle else math.inf
+        if self._discarding < 0 and self._cycle is not None:
+            self.deadline = math.inf
+        elif self._discarding < 0:
+            limits = self._edge.limits
+            rest = limits.idle_seconds if self._idle else limits.head_seconds
+            self.deadline = self._loop.time() + rest
         if self._drain is not None and not self._drain.done():
             self._drain.set_result(None)
 
