@@ -13,6 +13,7 @@ from typing import Any
 from isthmus.config import Config
 from isthmus.server import serve
 from isthmus.simulator import Options, Simulator
+from isthmus.workers import supervise
 from tests import legality
 
 UPSTREAM_KEY = "sk-upstream-canary-4711"
@@ -103,7 +104,9 @@ class World:
             ready.append(ports)
             bound.set()
 
-        self._end = self.loop.start(serve(Config.model_validate(settings), tell))
+        checked = Config.model_validate(settings)
+        served = serve if checked.workers == 1 else supervise
+        self._end = self.loop.start(served(checked, tell))
         assert bound.wait(SECONDS)
         self.port = ready[0].get("main", 0)
         self.anthropic_port = ready[0].get("anthropic", 0)

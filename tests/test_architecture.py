@@ -48,6 +48,7 @@ LATE_IMPORTS: dict[tuple[str, str], str] = {
     ("cli", "isthmus.gateway"): "only `explain` pays for the codecs",
     ("cli", "isthmus.request"): "only `explain` pays for the codecs",
     ("cli", "isthmus.server"): "only `serve` pays for what serves",
+    ("cli", "isthmus.workers"): "only `serve` pays for what serves",
     ("cli", "isthmus.simulator"): "only `simulate` pays for the simulator",
     ("edge.connection", "resource"): "there is none for Windows",
     ("server", "uvloop"): "there is none for Windows",

@@ -141,6 +141,7 @@ VALUES: dict[str, tuple[object, str, object]] = {
     "host": ("127.0.0.2", "127.0.0.3", "127.0.0.4"),
     "port": (1002, "1003", 1004),
     "anthropic_port": (2002, "2003", 2004),
+    "workers": (2, "3", 4),
     "default_backend": ("b", "c", "d"),
     "force_model": ("in-file", "in-environment", "as-flag"),
     "auth.keys": (["in-file-key"], "in-environment-key, second-key,", None),

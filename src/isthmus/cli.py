@@ -28,6 +28,7 @@ from isthmus.config import (
 )
 
 # What a mistake of the caller ends with; 1 is left to what nobody foresaw.
+FAILED = 1
 MISTAKE = 2
 SIMULATOR_PORT = 8765
 # Stands for a provider's key where none is at hand and nothing is sent.
@@ -205,14 +206,18 @@ def simulate(
 
 def _serve(given: Mapping[str, Any]) -> None:
     config = _resolved(given).config
-    from isthmus import server
+    from isthmus import server, workers
 
+    serve_all = server.run if config.workers == 1 else workers.run
     try:
-        server.run(config, partial(_print_banner, config))
+        serve_all(config, partial(_print_banner, config))
     except KeyboardInterrupt:
         pass
     except ConfigErrors as errors:
         _end_wrong(errors)
+    except workers.Failed as failed:
+        print(failed, file=sys.stderr)
+        raise typer.Exit(FAILED) from None
     except OSError as error:
         ports = [port for port in (config.port, config.anthropic_port) if port is not None]
         _end_unbound(error, config.host, ports)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, cast
 from urllib.parse import quote
 
-from isthmus import errors, wire
+from isthmus import errors, stores, wire
 from isthmus.backends import Backend, Decoder
 from isthmus.catalog import Catalog
 from isthmus.config import Config
@@ -29,7 +29,7 @@ from isthmus.steps.key import choose_key
 from isthmus.steps.pause import continue_pauses
 from isthmus.steps.refused import refused_reasoning
 from isthmus.steps.vault import vault
-from isthmus.storage.memory import MemoryStore
+from isthmus.storage import Store
 from isthmus.upstream import Bounds, Deadlines, Origin, Response, Upstream
 
 ERROR_LIMIT = 1024 * 1024
@@ -43,8 +43,6 @@ SECRET_LENGTH = 8
 """Shorter keys are placeholders, which may stand in any text."""
 HOP = "x-isthmus-hop"
 """Header with the id of the gateway that sent a request, so that one that comes back is noticed."""
-REFUSED_BYTES = 4 * 1024 * 1024
-"""Room for the digests of reasoning that providers have refused."""
 _MESSAGE = b'"type":"message"'
 TYPED_WITHIN = 256
 """Bytes of an answer in which its type stands, as a rule."""
@@ -63,22 +61,26 @@ class Account:
 class Gateway:
     """The configured backends and the pipeline over them. ``start`` it in the loop that uses it."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(
+        self,
+        config: Config,
+        kept: Mapping[str, Store] | None = None,
+        gateway: str | None = None,
+    ) -> None:
+        """``kept`` are the stores by name and ``gateway`` the id, where several processes share them."""
         self.config = config
-        self.id = secrets.token_hex(8)
-        most = config.limits
-        self._upstream = Upstream(Bounds(most.connections_per_backend, most.connections_per_key))
+        self.id = gateway or secrets.token_hex(8)
+        kept = stores.in_memory(config, monotonic) if kept is None else kept
+        self._upstream = Upstream(_bounds(config))
         self._accounts: dict[str, Account] = {}
         self._simulators: list[Simulator] = []
         keys = {name: row.keys or (SIMULATOR_KEY,) for name, row in config.backends.items()}
-        kept = config.responses
-        store = MemoryStore(kept.max_bytes, kept.max_age, monotonic) if kept.store else None
-        self.responses = Responses(store)
+        self.responses = Responses(kept.get(stores.RESPONSES))
         dialects = {name: BACKENDS[row.type].DIALECT for name, row in config.backends.items()}
         tick = min(config.timeouts.keepalive, HEAD_SECONDS)
         pauses = continue_pauses(dialects, tick, _now)
         keyed = choose_key(keys)
-        steps = [*self._remembering(), keyed, pauses]
+        steps = [*self._remembering(kept), keyed, pauses]
         self._dialects = dialects
         self._native: Call = compose([keyed], self._attempt)
         self._translated: Call = compose(steps, self._attempt)
@@ -87,13 +89,15 @@ class Gateway:
         self.catalog = Catalog(config, self._profiles, self._list_models, self._one_model)
         self._keys = keys
 
-    def _remembering(self) -> list[Step]:
+    def _remembering(self, kept: Mapping[str, Store]) -> list[Step]:
         """The steps over what is kept between exchanges."""
-        kept = self.config.vault
-        refused = MemoryStore(REFUSED_BYTES, kept.max_age, monotonic)
-        steps = [refused_reasoning(refused, lambda asked: is_strict(asked, self.config.strict))]
-        if kept.enabled:
-            steps.insert(0, vault(MemoryStore(kept.max_bytes, kept.max_age, monotonic)))
+
+        def strict(asked: Request) -> bool:
+            return is_strict(asked, self.config.strict)
+
+        steps = [refused_reasoning(kept[stores.REFUSED], strict)]
+        if stores.VAULT in kept:
+            steps.insert(0, vault(kept[stores.VAULT]))
         return [self.responses.step, *steps]
 
     async def start(self) -> None:
@@ -247,6 +251,13 @@ class Gateway:
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
+
+
+def _bounds(config: Config) -> Bounds:
+    """What each process may use of the limits that hold for all together."""
+    own, workers = config.limits.connections_per_key, config.workers
+    each = -(-config.limits.connections_per_backend // workers)
+    return Bounds(each, None if own is None else -(-own // workers))
 
 
 def _is_model(row: Any) -> bool:

@@ -15,6 +15,7 @@ MAX_SECONDS = 86_400
 MAX_BODY_BYTES = 1 << 30
 MAX_STORE_BYTES = 1 << 40
 MAX_SOCKET_PATH = 100
+MAX_WORKERS = 256
 MAX_TOKENS = 1_000_000_000
 MAX_PRICE = 1_000_000
 MAX_CONNECTIONS = 1_000_000
@@ -64,6 +65,10 @@ def _socket_path(value: object) -> str:
     if len(path.encode()) > MAX_SOCKET_PATH:
         raise ValueError(f"must be a path of at most {MAX_SOCKET_PATH} bytes, as for any socket")
     return path
+
+
+def _workers(value: object) -> int:
+    return _whole(value, 1, MAX_WORKERS)
 
 
 def _tokens(value: object) -> int:
@@ -173,6 +178,7 @@ StoreBytes = Annotated[int, BeforeValidator(_store_bytes)]
 Connections = Annotated[int, BeforeValidator(_connections)]
 FilePath = Annotated[str, BeforeValidator(_file)]
 SocketPath = Annotated[str, BeforeValidator(_socket_path)]
+Workers = Annotated[int, BeforeValidator(_workers)]
 Tokens = Annotated[int, BeforeValidator(_tokens)]
 Price = Annotated[float, BeforeValidator(_price)]
 Host = Annotated[str, BeforeValidator(_host)]

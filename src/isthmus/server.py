@@ -10,19 +10,22 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from time import monotonic
+from typing import Any
 
 import structlog
 
-from isthmus import sockets
+from isthmus import sockets, stores
 from isthmus.application import DEDICATED, MAIN, Application
 from isthmus.bodies import Bodies
 from isthmus.config import Config, ConfigError, ConfigErrors, is_loopback
 from isthmus.edge.connection import Limits, Port
 from isthmus.edge.listener import Edge
 from isthmus.gateway import Gateway
+from isthmus.storage.shared import Line
 
 ROUTES = {"main": MAIN, "anthropic": DEDICATED}
 """What is served on each port."""
@@ -30,20 +33,34 @@ ROUTES = {"main": MAIN, "anthropic": DEDICATED}
 Ready = Callable[[Mapping[str, int]], None]
 
 
-def run(config: Config, ready: Ready) -> None:
-    """Serve until SIGINT or SIGTERM.
+@dataclass(frozen=True, slots=True)
+class Team:
+    """What a worker shares with the others: the gateway's id, its sockets, and the line to the state."""
+
+    gateway: str
+    listeners: Mapping[str, socket.socket]
+    line: socket.socket
+
+
+def run(config: Config, ready: Ready, team: Team | None = None) -> None:
+    """Serve until SIGINT or SIGTERM; as one worker of a team, where there is one.
 
     Once everything is bound ``ready`` is told the TCP ports by name: ``main``, and ``anthropic``
     where there is a dedicated one. Raises OSError when an address cannot be bound, ConfigErrors
     where sockets were passed that may not be served; nothing is bound then.
     """
     log_to_stderr()
+    in_loop(serve(config, ready, team=team))
+
+
+def in_loop(main: Coroutine[Any, Any, None]) -> None:
+    """Run to its end, in the fastest loop that there is."""
     if sys.platform == "win32":
-        asyncio.run(serve(config, ready))
+        asyncio.run(main)
         return
     import uvloop
 
-    uvloop.run(serve(config, ready))
+    uvloop.run(main)
 
 
 def log_to_stderr() -> None:
@@ -67,22 +84,33 @@ def log_to_stderr() -> None:
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
 
 
-async def serve(config: Config, ready: Ready, environ: Mapping[str, str] = os.environ) -> None:
+async def serve(
+    config: Config,
+    ready: Ready,
+    environ: Mapping[str, str] = os.environ,
+    team: Team | None = None,
+) -> None:
     """The same in a running loop; ends when it is cancelled or signalled."""
-    gateway, bodies = Gateway(config), Bodies(config)
-    with contextlib.ExitStack() as stack:
-        listeners = _listeners(config, environ, stack)
+    kept = stores.in_memory(config, monotonic)
+    async with contextlib.AsyncExitStack() as stack:
+        bound = listeners(config, environ, stack) if team is None else team.listeners
+        line = None
+        if team is not None:
+            line = await Line.open(team.line)
+            stack.push_async_callback(line.close)
+            kept = stores.over(line, kept)
+        gateway = Gateway(config, kept, None if team is None else team.gateway)
+        bodies = Bodies(config)
         await gateway.start()
         edge = Edge(_limits(config))
         try:
-            names = {name: listener.getsockname() for name, listener in listeners.items()}
-            for name, listener in listeners.items():
+            for name, listener in bound.items():
                 application = Application(gateway, ROUTES[name], bodies)
                 port = Port(application, application.answer)
                 await edge.listen(listener, port, _tls(config, listener))
-            with _signals(edge) as (stop, hurry):
-                ready({n: name[1] for n, name in names.items() if isinstance(name, tuple)})
-                await stop.wait()
+            with signals() as (stop, hurry):
+                ready(ports(bound))
+                await _told(stop, line)
                 edge.stop()
                 await _drained(edge, hurry, config.timeouts.drain)
         finally:
@@ -90,8 +118,27 @@ async def serve(config: Config, ready: Ready, environ: Mapping[str, str] = os.en
             await gateway.stop()
 
 
-def _listeners(
-    config: Config, environ: Mapping[str, str], stack: contextlib.ExitStack
+async def _told(stop: asyncio.Event, line: Line | None) -> None:
+    """Wait until we are to stop: a worker also where its supervisor is gone."""
+    reasons = [stop, line.lost] if line is not None else [stop]
+    waits = [asyncio.ensure_future(reason.wait()) for reason in reasons]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+
+
+def ports(bound: Mapping[str, socket.socket]) -> dict[str, int]:
+    """The numbers of the TCP ports by name."""
+    names = {name: listener.getsockname() for name, listener in bound.items()}
+    return {name: address[1] for name, address in names.items() if isinstance(address, tuple)}
+
+
+def listeners(
+    config: Config,
+    environ: Mapping[str, str],
+    stack: contextlib.ExitStack | contextlib.AsyncExitStack,
 ) -> dict[str, socket.socket]:
     """The sockets to serve on by the names of their ports; the stack closes them.
 
@@ -101,15 +148,15 @@ def _listeners(
     if given:
         _refuse_open(config, given)
         return dict(zip(ROUTES, given, strict=False))
-    listeners: dict[str, socket.socket] = {}
+    bound: dict[str, socket.socket] = {}
     if config.unix_socket is not None:
-        listeners["main"] = stack.enter_context(sockets.unix(Path(config.unix_socket)))
+        bound["main"] = stack.enter_context(sockets.unix(Path(config.unix_socket)))
     else:
-        listeners["main"] = stack.enter_context(sockets.tcp(config.host, config.port))
+        bound["main"] = stack.enter_context(sockets.tcp(config.host, config.port))
     if config.anthropic_port is not None:
         second = sockets.tcp(config.host, config.anthropic_port)
-        listeners["anthropic"] = stack.enter_context(second)
-    return listeners
+        bound["anthropic"] = stack.enter_context(second)
+    return bound
 
 
 def _refuse_open(config: Config, given: Sequence[socket.socket]) -> None:
@@ -152,9 +199,9 @@ async def _drained(edge: Edge, hurry: asyncio.Event, seconds: float) -> None:
 
 
 @contextlib.contextmanager
-def _signals(edge: Edge) -> Iterator[tuple[asyncio.Event, asyncio.Event]]:
+def signals() -> Iterator[tuple[asyncio.Event, asyncio.Event]]:
     """The first SIGINT or SIGTERM lets running exchanges finish, a second one ends them."""
-    loop = edge.loop
+    loop = asyncio.get_running_loop()
     stop, hurry = asyncio.Event(), asyncio.Event()
 
     def signalled() -> None:

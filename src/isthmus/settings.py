@@ -28,6 +28,7 @@ from isthmus.sections import (
     SocketPath,
     StoreBytes,
     Switch,
+    Workers,
 )
 from isthmus.yamldoc import KeyPath
 
@@ -74,6 +75,7 @@ SETTINGS = (
     Setting("host", "ISTHMUS_HOST", "--host"),
     Setting("port", "ISTHMUS_PORT", "--port"),
     Setting("anthropic_port", "ANTHROPIC_PORT", "--anthropic-port"),
+    Setting("workers", "ISTHMUS_WORKERS", "--workers"),
     Setting("default_backend", "ISTHMUS_DEFAULT_BACKEND", "--default-backend"),
     Setting("force_model", "ISTHMUS_FORCE_MODEL", "--force-model"),
     # No flag: other users of the machine can read a command line.
@@ -308,6 +310,11 @@ class Config(Section):
         None,
         title="path",
         description="A unix socket to listen on instead of `host` and `port`.",
+    )
+    workers: Workers = Field(
+        1,
+        title="count",
+        description="How many processes serve; what is kept between requests is shared by all.",
     )
     default_backend: str | None = Field(
         None,
