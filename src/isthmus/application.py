@@ -11,6 +11,7 @@ from isthmus.auth import Door
 from isthmus.bodies import Bodies
 from isthmus.dialects import FRONTENDS
 from isthmus.edge import reply
+from isthmus.edge.cycle import WHOLE
 from isthmus.edge.head import FIELD_LIMIT, HEAD_LIMIT, Refused
 from isthmus.errors import GatewayError
 from isthmus.exchange import Exchange, Receive, Scope, Send
@@ -140,9 +141,9 @@ class Application:
         status = error.status_for(frontend.DIALECT)
         return reply.head(status, fields, chunked=False, close=True) + body
 
-    async def body(self, http: HttpRequest, receive: Receive) -> bytes:
+    async def body(self, http: HttpRequest, scope: Scope, receive: Receive) -> bytes:
         """A request's body, as ``Bodies.read`` gives it."""
-        return await self._bodies.read(http, receive)
+        return await self._bodies.read(http, receive, scope.get("extensions", {}).get(WHOLE))
 
 
 def _bears(http: HttpRequest, sign: str) -> bool:

@@ -34,6 +34,9 @@ ZSTD_WINDOW_LOG = 23
 """8 MiB: no decoder of the content coding needs more (RFC 9659)."""
 
 
+Came = Callable[[], bytes | None]
+
+
 class Bodies:
     """Reads the bodies of all requests of a process.
 
@@ -47,8 +50,10 @@ class Bodies:
         self.held = 0
         """Bytes of bodies that are not complete yet, or not decoded."""
 
-    async def read(self, http: HttpRequest, receive: Receive) -> bytes:
+    async def read(self, http: HttpRequest, receive: Receive, came: Came | None = None) -> bytes:
         """A request's body without its encoding. Raises ClientGone where the client leaves.
+
+        ``came`` gives a body at once that has come already.
 
         Raises GatewayError: 413 above the limit (before reading where the length is announced), 408
         where the client falls silent or is slow, 415 for an encoding that is not known, 400 for a
@@ -62,9 +67,15 @@ class Bodies:
             known = ", ".join(sorted(_INFLATERS))
             text = f"content-encoding {encoding!r}: known are {known}"
             raise GatewayError("unsupported_encoding", text)
+        body = came() if came is not None else None
+        if body is not None and encoding == "identity" and len(body) <= self._limit:
+            return body
         taken = _Taken(self)
         try:
-            body = await self._received(receive, taken)
+            if body is None:
+                body = await self._received(receive, taken)
+            elif len(body) > self._limit:
+                raise self._too_large()
             if encoding == "identity":
                 return body
             return await self._inflated(body, encoding, taken)

@@ -49,7 +49,7 @@ class Host(Protocol):
 
     def match(self, http: HttpRequest) -> tuple[Frontend, Match | GatewayError]: ...
 
-    async def body(self, http: HttpRequest, receive: Receive) -> bytes: ...
+    async def body(self, http: HttpRequest, scope: Scope, receive: Receive) -> bytes: ...
 
 
 class Exchange:
@@ -104,7 +104,7 @@ class Exchange:
             await self._whole(200, (), await gateway.responses.serve(self._http, match, caller))
         else:
             http = self._http
-            http.body = await self._host.body(http, self._receive)
+            http.body = await self._host.body(http, self._scope, self._receive)
             http.arrived = int(time.time())
             if operation == "explain":
                 http, match = explain.explained(http)

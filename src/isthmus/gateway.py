@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
@@ -43,7 +44,7 @@ SECRET_LENGTH = 8
 """Shorter keys are placeholders, which may stand in any text."""
 HOP = "x-isthmus-hop"
 """Header with the id of the gateway that sent a request, so that one that comes back is noticed."""
-_MESSAGE = b'"type":"message"'
+_MESSAGE = re.compile(rb'"type"\s*:\s*"message"')
 TYPED_WITHIN = 256
 """Bytes of an answer in which its type stands, as a rule."""
 SIMULATOR_KEY = "simulated"
@@ -273,7 +274,7 @@ def _streams(request: Request, account: Account) -> bool:
 
 def _checked(body: bytes) -> bytes:
     """A whole answer. Raises GatewayError where it is none, or an error in disguise."""
-    if _MESSAGE in body[:TYPED_WITHIN] and body.endswith(b"}"):
+    if _MESSAGE.search(body, 0, TYPED_WITHIN) and body.endswith(b"}"):
         return body  # in a string its quotes would be escaped: this is a member
     try:
         kind = Body(body).peek("type")

@@ -20,6 +20,8 @@ App = Callable[
 
 GONE = "isthmus.gone"
 """Name of the extension in the scope: call it with what is to be called once the client has left."""
+WHOLE = "isthmus.whole"
+"""Name of the extension that gives the request's body at once if all of it has come, else None."""
 BODY_BUFFER = 256 * 1024
 """Bytes of a request body that wait for the application before the socket is no longer read."""
 JOINED = 64 * 1024
@@ -119,10 +121,24 @@ class Cycle:
             "headers": self.head.fields,
             "client": self._connection.client,
             "server": self._connection.server,
-            "extensions": {GONE: self._leavers.append},
+            "extensions": {GONE: self._leavers.append, WHOLE: self.whole},
         }
 
     # --- what the application does --------------------------------------------------------------
+
+    def whole(self) -> bytes | None:
+        """The request's body if all of it has come and none was received yet."""
+        if not self.body.complete or self._told or self.gone:
+            return None
+        self._told = True
+        return self._taken()
+
+    def _taken(self) -> bytes:
+        data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._pieces.clear()
+        self.buffered = 0
+        self._connection.read_on()
+        return data
 
     async def receive(self) -> Message:
         """The next part of the body, as much as has come; after it, that the client has left."""
@@ -137,10 +153,7 @@ class Cycle:
                 self._waiter = None
         if self.gone:
             return _DISCONNECT
-        data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-        self._pieces.clear()
-        self.buffered = 0
-        self._connection.read_on()
+        data = self._taken()
         self._told = self.body.complete
         return {"type": "http.request", "body": data, "more_body": not self._told}
 
