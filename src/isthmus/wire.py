@@ -318,6 +318,22 @@ class Frames:
             del self._buffer[:3]
         self._started = not _BOM.startswith(bytes(self._buffer[:3]))
 
+    def ahead(self, data: bytes, frames: re.Pattern[bytes]) -> tuple[bytes, bytes]:
+        """What has come divided into whole frames that the pattern matches, and the rest for ``feed``.
+
+        The pattern is for whole frames of one line each for name and data, as providers write them.
+        Before the first event, or for more than EVENT_LIMIT bytes, nothing is taken ahead.
+        """
+        if not self._started or len(self._buffer) + len(data) > EVENT_LIMIT:
+            return b"", data
+        if self._buffer:
+            data = bytes(self._buffer) + data
+            self._buffer.clear()
+            self._scanned = 0
+        found = frames.match(data)
+        end = found.end() if found else 0
+        return data[:end], data[end:]
+
     @property
     def rest(self) -> bytes:
         """Bytes of a frame that is not complete."""

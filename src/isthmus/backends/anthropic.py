@@ -5,6 +5,7 @@ Source: Anthropic's API reference (Messages, errors, streaming, versions and bet
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from isthmus import properties, wire
@@ -201,17 +202,44 @@ _WITHIN = frozenset({"content_block_start", "content_block_delta", "content_bloc
 """Events that change nothing of what the decoder keeps in mind."""
 
 
-class _Decoder:
-    """Cuts the stream into events and sees that it ends as it should."""
+_CONTENT = re.compile(
+    rb"(?:event: content_block_(?:delta|start|stop)\ndata: \{[^\r\n]*+(?<=\})\n\n)*+"
+)
+"""Frames of content as Anthropic writes them."""
 
-    def __init__(self, renamed: Mapping[str, properties.Names]) -> None:
+
+class _Decoder:
+    """Cuts the stream into events and sees that it ends as it should.
+
+    For a client of the provider's own dialect frames of content stay together: one event holds all
+    that came in one read, since nobody looks into them.
+    """
+
+    def __init__(self, renamed: Mapping[str, properties.Names], *, native: bool) -> None:
         self._own = properties.Restored(renamed) if renamed else None
+        self._native = native and not renamed
         self._frames = wire.Frames()
         self._begun = False
         self.ended = False
         self.failure: GatewayError | None = None
 
     def feed(self, data: bytes) -> list[Event]:
+        if not self._native:
+            return self._cut(data)
+        events: list[Event] = []
+        if not self._begun:
+            first = data.find(b"\n\n") + 2
+            events, data = self._cut(data[:first]), data[first:]
+        if self._begun and not (self.ended or self.failure):
+            content, data = self._frames.ahead(data, _CONTENT)
+            if not _is_text(content):
+                content, data = b"", content + data
+            if content:
+                events.append(Event(content))
+        return events + self._cut(data) if data else events
+
+    def _cut(self, data: bytes) -> list[Event]:
+        """One event for each frame."""
         events: list[Event] = []
         try:
             for frame in self._frames.feed(data):
@@ -250,14 +278,20 @@ class _Decoder:
             )
 
 
+def _is_text(data: bytes) -> bool:
+    if not data.isascii():
+        try:
+            data.decode()
+        except UnicodeDecodeError:
+            return False
+    return True
+
+
 def _is_sound(event: Event) -> bool:
     """Whether a frame holds what its kind must, without decoding it: UTF-8, and an object as data."""
     frame = event.wire
-    if not frame.isascii():
-        try:
-            frame.decode()
-        except UnicodeDecodeError:
-            return False
+    if not _is_text(frame):
+        return False
     if event.type:
         return b"\ndata: {" in frame or bool(event.value)
     return not frame.strip() or frame.startswith((b":", b"id:", b"retry:"))
@@ -273,7 +307,8 @@ def _not_a_stream(data: bytes) -> GatewayError:
 
 def decoder(request: Request) -> _Decoder:
     native = request.dialect == DIALECT
-    return _Decoder({} if native else properties.renamed(request.body.peek("tools")))
+    renamed = {} if native else properties.renamed(request.body.peek("tools"))
+    return _Decoder(renamed, native=native)
 
 
 _BY_STATUS = {
