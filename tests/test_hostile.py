@@ -343,7 +343,7 @@ def test_an_error_of_our_own_tells_nothing_of_ourselves(
         secret = PROMPT
         raise ZeroDivisionError(f"at {len(secret)}")
 
-    monkeypatch.setattr("isthmus.application.inflated", broken)
+    monkeypatch.setattr("isthmus.bodies.Bodies.read", broken)
     for dialect in DIALECTS:
         path, body = asked(dialect, PROMPT)
         reply = world.post(path, body, **HEADERS[dialect])
@@ -359,7 +359,8 @@ def test_keys_are_kept_hashed_and_compared_in_constant_time() -> None:
     door = Door([CLIENT_KEY], "127.0.0.1")
     held = {name: getattr(door, name) for name in vars(door)}
     assert CLIENT_KEY not in repr(held)
-    door.admit(HttpRequest("GET", "/", headers=(("host", "localhost"), ("x-api-key", CLIENT_KEY))))
+    fields = (("host", "localhost"), ("x-api-key", CLIENT_KEY))
+    door.admit(HttpRequest("GET", "/", headers=fields), None)
     source = ast.parse(inspect.getsource(auth))
     called = {ast.unparse(node.func) for node in ast.walk(source) if isinstance(node, ast.Call)}
     assert "hmac.compare_digest" in called
