@@ -3,19 +3,17 @@
 Everything that is wrong is found before anything is bound, and reported at once with its place.
 """
 
-import ipaddress
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from isthmus import sockets, yamldoc
-from isthmus.profile_settings import wrong_profiles
+from isthmus import yamldoc
+from isthmus.checks import CHECKS, dotted, is_loopback
 from isthmus.proxies import from_environment
 from isthmus.settings import (
-    BACKEND_NAME,
     BACKEND_TYPES,
     CONFIG_FILE,
     CONFIG_VARIABLE,
@@ -111,23 +109,13 @@ def load(path: Path | None, environ: Mapping[str, str], flags: Mapping[str, obje
     draft.supply_keys(environ)
     draft.supply_proxies(environ)
     config = draft.validated()
-    for check in _CHECKS:
+    for check in CHECKS:
         for where, message in check(config, draft):
             draft.report(where, message)
     if draft.errors:
         raise ConfigErrors(sorted(draft.errors, key=_in_reading_order))
-    sources = {_dotted(key): draft.source(key, value) for key, value in leaves(config)}
+    sources = {dotted(key): draft.source(key, value) for key, value in leaves(config)}
     return Resolved(config, sources)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only programs of this machine reach `host`; of names only localhost is trusted."""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return host.lower() == "localhost"
-    mapped = getattr(address, "ipv4_mapped", None)
-    return (mapped or address).is_loopback
 
 
 def _file(path: Path | None, environ: Mapping[str, str]) -> tuple[Path | None, Document]:
@@ -140,11 +128,6 @@ def _file(path: Path | None, environ: Mapping[str, str]) -> tuple[Path | None, D
 
 def _in_reading_order(error: ConfigError) -> tuple[bool, int, int]:
     return (error.file is None, error.line or 0, error.column or 0)
-
-
-def _dotted(path: KeyPath) -> str:
-    text = ".".join(str(part) for part in path)
-    return text if text.isprintable() and len(text) <= 200 else quoted(text)[1:-1]
 
 
 def _split(text: str) -> list[str]:
@@ -169,7 +152,7 @@ class _Draft:
 
     def _add(self, path: KeyPath, message: str, mark: yamldoc.Mark | None) -> None:
         line, column = mark or (None, None)
-        self.errors.append(ConfigError(message, str(self.path), line, column, _dotted(path)))
+        self.errors.append(ConfigError(message, str(self.path), line, column, dotted(path)))
 
     def lay_over(self, environ: Mapping[str, str], flags: Mapping[str, object]) -> None:
         """Put flags, else environment variables, over what the file says."""
@@ -299,115 +282,17 @@ class _Draft:
         """Record a mistake at the value of `path`, or where the nearest part of it stands."""
         set_by = self.overlay(path)
         if set_by:
-            self.errors.append(ConfigError(message, key=_dotted(path), source=set_by))
+            self.errors.append(ConfigError(message, key=dotted(path), source=set_by))
             return
         for length in range(len(path), 0, -1):
             marks = self.document.values if length == len(path) else self.document.keys
             if path[:length] in marks:
                 self._add(path, message, marks[path[:length]])
                 return
-        self.errors.append(ConfigError(message, key=_dotted(path)))
+        self.errors.append(ConfigError(message, key=dotted(path)))
 
     def backend_names(self) -> list[str]:
         """The names that the sources give, those of backends with mistakes in them too."""
         backends = self.given(("backends",))
         spoilt = [str(path[1]) for path in self.unknown if len(path) == 2 and path[0] == "backends"]
         return list(dict.fromkeys([*(backends if isinstance(backends, dict) else ()), *spoilt]))
-
-
-_Found = Iterator[tuple[KeyPath, str]]
-
-
-def _wrong_names(_: Config, draft: _Draft) -> _Found:
-    for name in draft.backend_names():
-        if not BACKEND_NAME.fullmatch(name):
-            rule = "letters, digits and . _ - make the name of a backend, at most 64 of them"
-            yield ("backends", name), rule
-
-
-def _wrong_backends(config: Config, draft: _Draft) -> _Found:
-    for name, backend in config.backends.items():
-        path: KeyPath = ("backends", name)
-        row = BACKEND_TYPES[backend.type]
-        given = (*path, "api_key"), (*path, "api_keys")
-        for key in ("base_url", "proxy") if backend.type == "simulator" else ():
-            if getattr(backend, key):
-                yield (*path, key), f"a simulator has no {key}"
-        if name not in draft.backend_names() or draft.is_unknown(*given):
-            continue
-        if backend.api_key is not None and backend.api_keys:
-            yield given[1], "give either api_key or api_keys, not both"
-        if row.key_variable and not backend.keys:
-            yield path, f"has no key: set {row.key_variable} or {_dotted(given[0])}"
-        yield from _repeated(backend.keys, given[1])
-
-
-def _wrong_profiles(config: Config, draft: _Draft) -> _Found:
-    return wrong_profiles(config.profiles, draft.is_unknown)
-
-
-def _wrong_default(config: Config, draft: _Draft) -> _Found:
-    path: KeyPath = ("default_backend",)
-    names, name = draft.backend_names(), draft.given(path)
-    if draft.is_unknown(path, ("backends",)):
-        return
-    if config.default_backend is None and len(names) > 1:
-        yield path, f"is needed where there are several backends: one of {', '.join(names)}"
-    if not isinstance(name, str) or name in names:
-        return
-    hint = did_you_mean(name, names) or f"; there is {', '.join(names)}"
-    if name in BACKEND_TYPES:
-        hint = f"; the file has to name it: backends: {{{name}: {{type: {name}}}}}"
-    yield path, f"no backend is named {quoted(name)}{hint}"
-
-
-def _wrong_ports(config: Config, draft: _Draft) -> _Found:
-    port, second = config.port, config.anthropic_port
-    if port and port == second and not draft.is_unknown(("port",), ("anthropic_port",)):
-        yield ("anthropic_port",), f"must be another port than `port`, which is {port} too"
-
-
-def _wrong_tls(config: Config, draft: _Draft) -> _Found:
-    cert, key = config.tls.cert, config.tls.key
-    if draft.is_unknown(("tls",), ("tls", "cert"), ("tls", "key")) or (cert is key is None):
-        return
-    if cert is None or key is None:
-        yield ("tls",), "needs both cert and key"
-        return
-    problem = sockets.tls_problem(cert, key)
-    if problem:
-        yield ("tls",), problem
-
-
-def _open_to_others(config: Config, draft: _Draft) -> _Found:
-    if config.auth.keys or draft.is_unknown(("host",), ("auth", "keys")):
-        return
-    reached = config.unix_socket is None or config.anthropic_port is not None
-    if reached and not is_loopback(config.host):
-        rule = "is not a loopback address, so clients need keys"
-        yield ("host",), f"{rule}: set ISTHMUS_API_KEYS or auth.keys, or listen on 127.0.0.1"
-
-
-def _repeated_client_keys(config: Config, _: _Draft) -> _Found:
-    keys = [key.get_secret_value() for key in config.auth.keys]
-    yield from _repeated(keys, ("auth", "keys"))
-
-
-def _repeated(keys: Sequence[str], path: KeyPath) -> _Found:
-    for place, key in enumerate(keys):
-        if key in keys[:place]:
-            message = f"the same key stands at places {keys.index(key) + 1} and {place + 1}"
-            yield (*path, place), message
-
-
-# What no single field can tell. Each gives the paths and the messages of what it finds.
-_CHECKS: tuple[Callable[[Config, _Draft], _Found], ...] = (
-    _wrong_names,
-    _wrong_backends,
-    _wrong_profiles,
-    _wrong_default,
-    _wrong_ports,
-    _wrong_tls,
-    _open_to_others,
-    _repeated_client_keys,
-)
