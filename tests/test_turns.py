@@ -85,6 +85,30 @@ PAIRING: dict[str, tuple[list[Row], list[Row]]] = {
         [("assistant", [call("1")]), ("system", [text("s")]), ("user", [result("1")])],
         [("assistant", [call("1")]), ("user", [result("1")]), ("system", [text("s")])],
     ),
+    "a system turn between two results": (
+        [("assistant", [call("1"), call("2")]), ("user", [result("1")]), ("system", [text("s")]), ("user", [result("2")])],
+        [("assistant", [call("1"), call("2")]), ("user", [result("1"), result("2")]), ("system", [text("s")])],
+    ),
+    "results pass what was said before them, in its order": (
+        [
+            ("assistant", [call("1"), call("2")]),
+            ("user", [text("a"), result("2")]),
+            ("system", [text("s")]),
+            ("user", [text("b"), result("1"), text("c")]),
+            ("assistant", [text("d")]),
+        ],
+        [
+            ("assistant", [call("1"), call("2")]),
+            ("user", [result("2"), result("1"), text("a")]),
+            ("system", [text("s")]),
+            ("user", [text("b"), text("c")]),
+            ("assistant", [text("d")]),
+        ],
+    ),
+    "a system turn after a result": (
+        [("assistant", [call("1")]), ("user", [result("1")]), ("system", [text("s")]), ("user", [text("a")])],
+        [("assistant", [call("1")]), ("user", [result("1")]), ("system", [text("s")]), ("user", [text("a")])],
+    ),
     "a system turn stays where it is": (
         [("user", [text("a")]), ("system", [text("s")]), ("assistant", [text("b")])],
         [("user", [text("a")]), ("system", [text("s")]), ("assistant", [text("b")])],
@@ -143,6 +167,17 @@ def test_each_repair_is_told() -> None:
         "messages changed",
     ]
     assert "1" in notes[-1]
+
+
+def test_a_system_turn_that_moves_is_told_of_once() -> None:
+    rows: list[Row] = [
+        ("assistant", [call("1"), call("2")]),
+        ("system", [text("s")]),
+        ("user", [result("1"), result("2")]),
+        ("system", [text("t")]),
+    ]
+    told = "messages.1 changed: sent behind the results of the calls before it"
+    assert built(rows)[1] == [told]
 
 
 def test_what_needs_no_repair_has_no_note() -> None:

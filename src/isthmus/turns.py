@@ -13,6 +13,9 @@ from isthmus import wire
 from isthmus.messages import Block, Turn
 from isthmus.request import Notes
 
+Rows = list[tuple[Block, str]]
+"""Blocks of one turn, each with the place where it stands in the client's request."""
+
 NO_RESULT = "No result was recorded for this call."
 
 
@@ -21,7 +24,7 @@ class Turns:
 
     def __init__(self, notes: Notes) -> None:
         self._notes = notes
-        self._turns: list[tuple[str, list[tuple[Block, str]]]] = []
+        self._turns: list[tuple[str, Rows]] = []
 
     def add(self, role: str, blocks: Iterable[Block], path: str) -> None:
         """Append blocks said by ``role`` (user, assistant or system).
@@ -47,58 +50,59 @@ class Turns:
     def finish(self) -> list[Turn]:
         """The turns: each call answered in the very next user turn, results before other content.
 
-        A system turn that stands between a call and its result moves behind the result.
+        What stands between a call and its results, system turns included, moves behind them.
         """
         turns: list[Turn] = []
         waiting: list[str] = []
-        held: list[Block] = []
+        between: list[tuple[str, Rows]] = []
         for role, rows in self._turns:
-            blocks = [block for block, _ in rows]
-            if role == "system" and waiting:
-                held += blocks
-                self._notes.changed(rows[0][1], "sent behind the results of the calls before it")
+            if role != "assistant":
+                between.append((role, rows))
                 continue
-            if role == "user":
-                blocks = self._answered(rows, waiting)
-            elif waiting:
-                _say(turns, "user", [self._made_up(call) for call in waiting])
-            if role == "user" or waiting:
-                waiting = []
-            if role == "assistant":
-                _say(turns, "system", held)
-                held = []
-                waiting = [block["id"] for block in blocks if block["type"] == "tool_use"]
+            self._hear(turns, between, waiting)
+            blocks = [block for block, _ in rows]
             _say(turns, role, blocks)
-            if role == "user":
-                _say(turns, "system", held)
-                held = []
-        if waiting:
-            _say(turns, "user", [self._made_up(call) for call in waiting])
-        _say(turns, "system", held)
+            waiting = [block["id"] for block in blocks if block["type"] == "tool_use"]
+            between = []
+        self._hear(turns, between, waiting)
         return turns
+
+    def _hear(
+        self, turns: list[Turn], between: list[tuple[str, Rows]], waiting: list[str]
+    ) -> None:
+        """Append what was said between two turns of the assistant, a result for each call first."""
+        results: dict[str, Block] = {}
+        others: list[tuple[str, list[Block]]] = []
+        passed: list[str] = []
+        for role, rows in between:
+            said: list[Block] = []
+            for block, path in rows:
+                if block["type"] != "tool_result":
+                    said.append(block)
+                elif block["tool_use_id"] in waiting and block["tool_use_id"] not in results:
+                    results[block["tool_use_id"]] = block
+                    self._note_moved(passed)
+                else:
+                    said += self._orphan(block, path)
+            others.append((role, said))
+            if role == "system":
+                passed.append(rows[0][1])
+        made_up = [self._made_up(call) for call in waiting if call not in results]
+        _say(turns, "user", [*results.values(), *made_up])
+        for role, said in others:
+            _say(turns, role, said)
+
+    def _note_moved(self, passed: list[str]) -> None:
+        """Say, once each, that these system turns go behind a result that came after them."""
+        for path in passed:
+            self._notes.changed(path, "sent behind the results of the calls before it")
+        passed.clear()
 
     def _made_up(self, call: str) -> Block:
         self._notes.changed(
             "messages", f"tool call {call} had no result: an error result was added"
         )
         return unanswered(call)
-
-    def _answered(self, rows: list[tuple[Block, str]], waiting: list[str]) -> list[Block]:
-        """One user turn with a result for each waiting call first; results of no call become text."""
-        results: dict[str, Block] = {}
-        others: list[Block] = []
-        open_calls = set(waiting)
-        for block, path in rows:
-            if block["type"] != "tool_result":
-                others.append(block)
-            elif block["tool_use_id"] in open_calls and block["tool_use_id"] not in results:
-                results[block["tool_use_id"]] = block
-            else:
-                others.extend(self._orphan(block, path))
-        for call in waiting:
-            if call not in results:
-                results[call] = self._made_up(call)
-        return [*results.values(), *others]
 
     def _orphan(self, block: Block, path: str) -> list[Block]:
         content = block.get("content")
