@@ -165,3 +165,36 @@ def test_a_plan_names_its_target_and_changes_no_request() -> None:
     assert [note.path for note in first.notes.rows] == ["seed"]
     assert [note.path for note in request.notes.rows] == ["seed"]
     assert first.refusal is None
+
+
+UNCONTINUED: dict[str, tuple[str, dict[str, Any]]] = {
+    "openai-chat": (
+        "messages",
+        {"model": "claude-opus-5-5", "messages": [*HELLO, {"role": "assistant", "content": "Hi"}]},
+    ),
+    "openai-responses": (
+        "input",
+        {"model": "claude-opus-5-5", "input": [*HELLO, {"role": "assistant", "content": "Hi"}]},
+    ),
+    "gemini": (
+        "contents",
+        {
+            "contents": [
+                {"role": "user", "parts": [{"text": "Hello"}]},
+                {"role": "model", "parts": [{"text": "Hi"}]},
+            ]
+        },
+    ),
+}
+"""An answer to continue, in each dialect, and what its client calls the conversation."""
+
+
+@pytest.mark.parametrize("dialect", UNCONTINUED)
+def test_what_a_model_refuses_is_named_as_its_client_does(world: World, dialect: str) -> None:
+    path, body = UNCONTINUED[dialect]
+    address = PATHS[dialect].replace("claude-sonnet-4-5", "claude-opus-5-5")
+    reply = world.post(address, body)
+    assert (reply.status, world.received()) == (400, [])
+    assert error_message(dialect, reply) == (
+        f"{path}: claude-opus-5-5 continues no assistant message: end with one of the user"
+    )

@@ -5,6 +5,7 @@ The attempt itself and its explanation (``isthmus explain``) start from the same
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from isthmus.backends import Backend
@@ -12,7 +13,7 @@ from isthmus.config import Config
 from isthmus.dialects import FRONTENDS
 from isthmus.errors import GatewayError, refuse
 from isthmus.profiles import Profiles
-from isthmus.request import HttpRequest, Notes, Request, Target
+from isthmus.request import HttpRequest, Notes, Request, Target, named
 from isthmus.routing import selector
 
 STRICT = "x-isthmus-strict"
@@ -58,10 +59,22 @@ def plan(request: Request, target: Target, backend: Backend, strict: bool) -> Pl
     """
     strict = is_strict(request, strict)
     notes, fitted = Notes(), Notes()
-    http = backend.encode(request, target, fitted)
+    names = FRONTENDS[request.dialect].NAMES
+    try:
+        http = backend.encode(request, target, fitted)
+    except GatewayError as error:
+        raise _by_client_name(error, names) from None
     notes.take(request.notes, {})
-    notes.take(fitted, FRONTENDS[request.dialect].NAMES)
+    notes.take(fitted, names)
     return Plan(target, http, notes, strict)
+
+
+def _by_client_name(error: GatewayError, names: Mapping[str, str]) -> GatewayError:
+    """The refusal of a field of the hub under the name that it has in the client's dialect."""
+    path = named(error.param or "", names)
+    if path == error.param or error.kind != "invalid_request":
+        return error
+    return refuse(path, error.message.removeprefix(f"{error.param}: "))
 
 
 def is_strict(request: Request, otherwise: bool) -> bool:

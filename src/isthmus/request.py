@@ -68,7 +68,7 @@ class Notes:
     def take(self, others: Notes, names: Mapping[str, str]) -> None:
         """Add notes on the hub's fields under the names that these have in the client's dialect."""
         for note in others.rows:
-            self._add(replace(note, path=_named(note.path, names)))
+            self._add(replace(note, path=named(note.path, names)))
 
     def _add(self, note: Note) -> None:
         if note not in self._said:
@@ -81,7 +81,7 @@ class Notes:
         return text if len(text) <= limit else f"{text[: limit - 4]} ..."
 
 
-def _named(path: str, names: Mapping[str, str]) -> str:
+def named(path: str, names: Mapping[str, str]) -> str:
     """The path with its longest known beginning replaced by the client's name for it."""
     parts = path.split(".")
     for length in range(len(parts), 0, -1):

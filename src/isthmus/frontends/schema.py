@@ -7,11 +7,12 @@ keywords that its grammar compiler knows). The caller's schemas are never change
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
 from isthmus import wire
 from isthmus.errors import GatewayError, refuse
+from isthmus.messages import Turn
 from isthmus.request import expect
 
 Schema = dict[str, Any]
@@ -109,6 +110,21 @@ def strict_form(schema: Schema, path: str) -> Schema | None:
 
 
 # --- what the grammar compiler takes ------------------------------------------------------------
+
+
+def refuse_beside(turns: Sequence[Turn], path: str) -> None:
+    """Raises GatewayError (400) where a conversation excludes an answer in the form asked for at ``path``.
+
+    Source: Anthropic's page on structured outputs (neither with citations nor with a prefill).
+    """
+    if turns and turns[-1]["role"] == "assistant":
+        raise refuse(path, "an answer in this form cannot continue a final assistant message")
+    blocks = [block for turn in turns for block in turn["content"] if isinstance(block, dict)]
+    inner = [part for block in blocks for part in block.get("content") or () if type(part) is dict]
+    for block in (*blocks, *inner):
+        cited = block.get("citations")
+        if block["type"] == "document" and isinstance(cited, dict) and cited.get("enabled"):
+            raise refuse(path, "an answer in this form cannot cite: leave out the citations")
 
 
 def compiled(schema: Schema, path: str) -> tuple[Schema, tuple[str, ...]]:

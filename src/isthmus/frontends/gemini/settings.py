@@ -9,7 +9,7 @@ from isthmus.frontends.gemini.fields import Fields, cache_control, joined
 from isthmus.frontends.gemini.names import Names
 from isthmus.frontends.gemini.schemas import closed, json_schema
 from isthmus.frontends.gemini.served import SERVED
-from isthmus.frontends.schema import compiled, input_schema
+from isthmus.frontends.schema import compiled, input_schema, refuse_beside
 from isthmus.request import Notes, expect
 
 Body = dict[str, Any]
@@ -56,7 +56,7 @@ _SAMPLING = {"temperature": ("temperature", 2), "topP": ("top_p", 1)}
 
 
 def configure(body: Body, config: Fields, notes: Notes) -> bool:
-    """Put a generationConfig's values into the body as they are; backends fit them to their model.
+    """Put a generationConfig's values beside the body's turns as they are; backends fit them to their model.
 
     True says that the client wants to see the model's reasoning.
     """
@@ -151,6 +151,7 @@ def _format(body: Body, config: Fields, notes: Notes) -> None:
         return
     if kind == "text/plain":
         raise refuse(path, "a schema goes with the responseMimeType application/json")
+    refuse_beside(body["messages"], path)
     plain = json_schema(schema, path, google=name == "responseSchema")
     strict, moved = compiled(closed(plain, path), path)
     if moved:

@@ -6,11 +6,11 @@ Source: OpenAI's API reference (create chat completion, models); the extra membe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, cast
 
 from isthmus.errors import refuse
 from isthmus.frontends import Match, Route, openai
+from isthmus.frontends import schema as schemas
 from isthmus.frontends.openai import Draft
 from isthmus.frontends.openai_chat.answer import (
     encode_count,
@@ -39,7 +39,6 @@ from isthmus.frontends.parameters import (
     required_text,
     text,
 )
-from isthmus.messages import Turn
 from isthmus.request import Body, HttpRequest, Notes, Request, expect
 
 __all__ = [
@@ -64,7 +63,11 @@ ROUTES = (
 )
 SIGNS: tuple[str, ...] = ()
 """None: whoever shows no other sign is taken for a client of this dialect."""
-NAMES = {"output_config.effort": "reasoning_effort", "stop_sequences": "stop"}
+NAMES = {
+    "output_config.effort": "reasoning_effort",
+    "output_config.format": "response_format",
+    "stop_sequences": "stop",
+}
 
 Members = dict[str, tuple[str, Any]]
 """The members of a body by name, each with its path and its value."""
@@ -267,19 +270,7 @@ def _conversation(draft: Draft, members: Members) -> None:
     draft.hub["messages"] = turns
     draft.memory["names"] = tools.names.renamed
     if "format" in draft.hub.get("output_config", {}):
-        _refuse_format(members["response_format"][0], turns)
-
-
-def _refuse_format(path: str, turns: Sequence[Turn]) -> None:
-    """Raises GatewayError (400) for what excludes an answer in a form."""
-    if turns[-1]["role"] == "assistant":
-        raise refuse(path, "an answer in this form cannot continue a final assistant message")
-    blocks = [block for turn in turns for block in turn["content"] if isinstance(block, dict)]
-    inner = [part for block in blocks for part in block.get("content") or () if type(part) is dict]
-    for block in (*blocks, *inner):
-        cited = block.get("citations")
-        if block["type"] == "document" and isinstance(cited, dict) and cited.get("enabled"):
-            raise refuse(path, "an answer in this form cannot cite: leave out the citations")
+        schemas.refuse_beside(turns, members["response_format"][0])
 
 
 def _choice(draft: Draft, members: Members, tools: Tools) -> dict[str, Any] | None:

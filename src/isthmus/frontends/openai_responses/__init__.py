@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from isthmus.errors import refuse
 from isthmus.frontends import Match, Route, openai
+from isthmus.frontends import schema as schemas
 from isthmus.frontends.openai_chat.answer import encode_error, encode_model, encode_models
 from isthmus.frontends.openai_responses import compactions
 from isthmus.frontends.openai_responses.items import Conversation
@@ -325,9 +326,8 @@ def _conversation(draft: Draft, body: dict[str, Any], earlier: list[dict[str, An
     draft.memory["tools"] = tools.owners()
     if conversation.compacting:
         _compact(draft)
-    elif turns[-1]["role"] == "assistant" and "format" in draft.hub.get("output_config", {}):
-        reason = "an answer in this form cannot continue a final assistant message"
-        raise refuse("text.format", reason)
+    elif "format" in draft.hub.get("output_config", {}):
+        schemas.refuse_beside(turns, "text.format")
 
 
 def _compact(draft: Draft) -> None:
