@@ -86,7 +86,10 @@ PAIRING: dict[str, tuple[list[Row], list[Row]]] = {
         [("assistant", [call("1")]), ("user", [result("1")]), ("system", [text("s")])],
     ),
     "a system turn between two results": (
-        [("assistant", [call("1"), call("2")]), ("user", [result("1")]), ("system", [text("s")]), ("user", [result("2")])],
+        [
+            *(("assistant", [call("1"), call("2")]), ("user", [result("1")])),
+            *(("system", [text("s")]), ("user", [result("2")])),
+        ],
         [("assistant", [call("1"), call("2")]), ("user", [result("1"), result("2")]), ("system", [text("s")])],
     ),
     "results pass what was said before them, in its order": (
@@ -106,8 +109,8 @@ PAIRING: dict[str, tuple[list[Row], list[Row]]] = {
         ],
     ),
     "a system turn after a result": (
-        [("assistant", [call("1")]), ("user", [result("1")]), ("system", [text("s")]), ("user", [text("a")])],
-        [("assistant", [call("1")]), ("user", [result("1")]), ("system", [text("s")]), ("user", [text("a")])],
+        [("assistant", [call("1")]), ("user", [result("1")]), ("system", [text("s")]), ("user", [text("b")])],
+        [("assistant", [call("1")]), ("user", [result("1")]), ("system", [text("s")]), ("user", [text("b")])],
     ),
     "a system turn stays where it is": (
         [("user", [text("a")]), ("system", [text("s")]), ("assistant", [text("b")])],

@@ -67,9 +67,7 @@ class Turns:
         self._hear(turns, between, waiting)
         return turns
 
-    def _hear(
-        self, turns: list[Turn], between: list[tuple[str, Rows]], waiting: list[str]
-    ) -> None:
+    def _hear(self, turns: list[Turn], between: list[tuple[str, Rows]], waiting: list[str]) -> None:
         """Append what was said between two turns of the assistant, a result for each call first."""
         results: dict[str, Block] = {}
         others: list[tuple[str, list[Block]]] = []

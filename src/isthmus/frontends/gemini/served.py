@@ -12,21 +12,20 @@ from typing import Any, cast
 from isthmus import wire
 from isthmus.errors import refuse
 from isthmus.frontends.gemini.fields import Fields, joined
+from isthmus.frontends.tools import WEB_SEARCH
 from isthmus.messages import Block, Turn
 from isthmus.request import Notes, expect
 
 Part = dict[str, Any]
 
-_SEARCH = {"type": "web_search_20260318", "name": "web_search", "allowed_callers": ["direct"]}
 _FETCH = {"type": "web_fetch_20260318", "name": "web_fetch", "allowed_callers": ["direct"]}
 SERVED: dict[str, dict[str, Any]] = {
-    "googleSearch": _SEARCH,
-    "googleSearchRetrieval": _SEARCH,
+    "googleSearch": WEB_SEARCH,
+    "googleSearchRetrieval": WEB_SEARCH,
     "urlContext": _FETCH,
     "codeExecution": {"type": "code_execution_20260521", "name": "code_execution"},
 }
-"""Google's tool -> Claude's. Called directly: else the model would search from within code, which
-older models cannot and for which a client that asked for a search alone has no parts."""
+"""Google's tool -> Claude's, called directly: a client that asked for a search has no parts for code."""
 
 _NOT_TOLD = {
     "timeRangeFilter": "Claude's search takes no range of time",

@@ -10,6 +10,7 @@ from isthmus.frontends.gemini.names import Names
 from isthmus.frontends.gemini.schemas import closed, json_schema
 from isthmus.frontends.gemini.served import SERVED
 from isthmus.frontends.schema import compiled, input_schema, refuse_beside
+from isthmus.frontends.tools import limited
 from isthmus.request import Notes, expect
 
 Body = dict[str, Any]
@@ -270,7 +271,13 @@ def tool_choice(root: Fields, functions: list[Fields], names: Names, notes: Note
     if names.reserved and (mode == "NONE" or (mode == "ANY" and len(allowed) != 1)):
         why = f"holds for {' and '.join(sorted(names.reserved))} as well"
         notes.changed(calling.path("mode"), why)
-    return _choice(mode, allowed, calling, names, notes)
+    if mode == "VALIDATED":
+        notes.changed(calling.path("mode"), "calls are not validated against their schema: auto")
+    if mode == "NONE" or not allowed:
+        return {"type": {"ANY": "any", "NONE": "none"}.get(mode, "auto")}
+    declared = [names.legal(function.string("name") or "") for function in functions]
+    path = calling.path("allowedFunctionNames")
+    return limited(map(names.legal, allowed), declared, path, notes, forced=mode == "ANY")
 
 
 def _allowed(calling: Fields, functions: list[Fields]) -> list[str]:
@@ -283,16 +290,3 @@ def _allowed(calling: Fields, functions: list[Fields]) -> list[str]:
             raise refuse(joined(path, index), f"{name!r} is not declared")
         found.append(name)
     return list(dict.fromkeys(found))
-
-
-def _choice(mode: str, allowed: list[str], calling: Fields, names: Names, notes: Notes) -> Body:
-    if mode == "ANY" and len(allowed) == 1:
-        return {"type": "tool", "name": names.legal(allowed[0])}
-    if allowed:
-        # Leaving tools out would change the prefix that caches and thinking are bound to.
-        path = calling.path("allowedFunctionNames")
-        notes.dropped(path, "Claude is bound to one function or to none; all stay on offer")
-    if mode == "VALIDATED":
-        notes.changed(calling.path("mode"), "calls are not validated against their schema: auto")
-    kinds = {"ANY": "any", "NONE": "none"}
-    return {"type": kinds.get(mode, "auto")}

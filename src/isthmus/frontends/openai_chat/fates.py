@@ -15,8 +15,9 @@ REQUEST: Fates = {
         "`strict` is kept where the schema fits. Other types are refused",
     ),
     "tool_choice": (
-        "carried",
-        "`allowed_tools` takes the others off the list; `auto` for models that cannot be forced",
+        "approximated",
+        "of `allowed_tools`, one that is required is forced; else all tools stay on offer. `auto` for "
+        "models that cannot be forced",
     ),
     "parallel_tool_calls": ("carried", "`false` is said beside the tool choice"),
     "functions": ("carried", "the older form of `tools`; answers hold a `function_call`"),

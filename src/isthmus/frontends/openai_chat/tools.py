@@ -6,15 +6,15 @@ Source: OpenAI's API reference (tools, tool_choice, functions); Anthropic's for 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from isthmus import wire
 from isthmus.errors import refuse
 from isthmus.frontends import schema as schemas
 from isthmus.frontends.parameters import cache_control, note_others, optional, required_text
+from isthmus.frontends.tools import WEB_SEARCH, limited, place
 from isthmus.messages import Block
 from isthmus.request import Notes, expect
 
@@ -119,7 +119,7 @@ class Tools:
     def add_search(self, value: Any, path: str) -> None:
         """Read ``web_search_options``; before the client's own tools, so that none takes its name."""
         self.server.append(_search(value, path, self.notes))
-        self.names.reserve(SEARCH["name"])
+        self.names.reserve(WEB_SEARCH["name"])
 
     def add(self, value: Any, path: str) -> None:
         """Read the ``tools`` array of a request."""
@@ -188,9 +188,6 @@ _FUNCTION = ("name", "description", "parameters", "strict", "cache_control")
 
 # --- tools that the provider runs ---------------------------------------------------------------
 
-SEARCH = {"type": "web_search_20260318", "name": "web_search"}
-_LOCATION = ("city", "region", "country", "timezone")
-
 
 def _search(value: Any, path: str, notes: Notes) -> Block:
     """Anthropic's web search, told where the user is."""
@@ -200,18 +197,15 @@ def _search(value: Any, path: str, notes: Notes) -> Block:
         notes.dropped(f"{path}.search_context_size", "Anthropic has nothing like it")
     note_others(options, ("search_context_size", "user_location"), path, notes)
     at = f"{path}.user_location"
-    place = optional(options, "user_location", dict, path, "an object")
-    if place is None:
-        return dict(SEARCH)
-    if place.get("type") != "approximate":
+    where = optional(options, "user_location", dict, path, "an object")
+    if where is None:
+        return dict(WEB_SEARCH)
+    if where.get("type") != "approximate":
         raise refuse(f"{at}.type", 'expected "approximate"')
-    note_others(place, ("type", "approximate"), at, notes)
+    note_others(where, ("type", "approximate"), at, notes)
     at = f"{at}.approximate"
-    told = cast("dict[str, Any]", expect(place.get("approximate"), dict, at, "an object"))
-    note_others(told, _LOCATION, at, notes)
-    known = {name: optional(told, name, str, at, "a string") for name in _LOCATION}
-    found = {name: text for name, text in known.items() if text}
-    return {**SEARCH, "user_location": {"type": "approximate", **found}} if found else dict(SEARCH)
+    told = cast("dict[str, Any]", expect(where.get("approximate"), dict, at, "an object"))
+    return {**WEB_SEARCH, **place(told, at, notes)}
 
 
 # --- tool choice --------------------------------------------------------------------------------
@@ -224,7 +218,7 @@ _FORMS = (
 
 
 def tool_choice(value: Any, path: str, tools: Tools) -> Block:
-    """The hub's form of ``tool_choice``; ``allowed_tools`` also takes the others off the list."""
+    """The hub's form of ``tool_choice``."""
     if isinstance(value, str):
         kind = _CHOICES.get(value)
         if kind is None:
@@ -259,7 +253,7 @@ def _known(function: dict[str, Any], path: str, tools: Tools) -> str:
 
 
 def _allowed(choice: dict[str, Any], path: str, tools: Tools) -> Block:
-    """A subset of the tools. One that is required is named, which leaves the list, and caches, alone."""
+    """A choice among some of the tools."""
     at = f"{path}.allowed_tools"
     allowed = cast("dict[str, Any]", expect(choice.get("allowed_tools"), dict, at, "an object"))
     mode = allowed.get("mode")
@@ -269,32 +263,10 @@ def _allowed(choice: dict[str, Any], path: str, tools: Tools) -> Block:
         "list[Any]", expect(allowed.get("tools"), list, f"{at}.tools", "an array of tools")
     )
     names = [_allowed_name(item, f"{at}.tools.{i}", tools) for i, item in enumerate(items)]
-    return restricted(tools, names, mode, at)
-
-
-class Offer(Protocol):
-    """The tools that are offered, as blocks of the hub, and where notes on them go."""
-
-    blocks: list[Block]
-    notes: Notes
-
-
-def restricted(tools: Offer, names: Collection[str], mode: str, path: str) -> dict[str, Any]:
-    """The choice among some of the tools: one that is required is named, else the others go.
-
-    Raises GatewayError (400) where a call is required and none is allowed.
-    """
-    kept = [block for block in tools.blocks if block["name"] in names]
-    if mode == "required" and not kept:
-        raise refuse(f"{path}.tools", "a call is required, but no tool is allowed")
-    if not kept:
-        return {"type": "none"}
-    if mode == "required" and len(kept) == 1:
-        return {"type": "tool", "name": kept[0]["name"]}
-    if len(kept) < len(tools.blocks):
-        tools.blocks = kept
-        tools.notes.changed("tools", "only the allowed ones were sent, which cached prompts miss")
-    return {"type": "any" if mode == "required" else "auto"}
+    if mode == "required" and not names:
+        raise refuse(f"{at}.tools", "a call is required, but no tool is allowed")
+    offered = [block["name"] for block in tools.blocks]
+    return limited(names, offered, f"{at}.tools", tools.notes, forced=mode == "required")
 
 
 def _allowed_name(item: Any, path: str, tools: Tools) -> str:

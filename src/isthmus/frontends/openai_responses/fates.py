@@ -11,8 +11,9 @@ REQUEST: Fates = {
     "instructions": ("carried", "the first block of the system prompt"),
     "tools": ("carried", "see the table of tools"),
     "tool_choice": (
-        "carried",
-        "`allowed_tools` takes the others off the list; `auto` for models that cannot be forced",
+        "approximated",
+        "of `allowed_tools`, one that is required is forced; else all tools stay on offer. `auto` for "
+        "models that cannot be forced",
     ),
     "parallel_tool_calls": ("carried", "`false` is said beside the tool choice"),
     "max_output_tokens": (

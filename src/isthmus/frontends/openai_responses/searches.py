@@ -14,22 +14,19 @@ from isthmus.errors import refuse
 from isthmus.frontends.openai_responses.output import Events, Growing, Value, reasoning_item
 from isthmus.frontends.openai_responses.sealed import OWN, sealed
 from isthmus.frontends.parameters import note_others, optional
+from isthmus.frontends.tools import WEB_SEARCH, place
 from isthmus.messages import Block
 from isthmus.request import Notes, expect
 
 Fields = dict[str, Any]
 
-NAME = "web_search"
+NAME = WEB_SEARCH["name"]
 TYPES = (
     *("web_search", "web_search_2025_08_26"),
     *("web_search_preview", "web_search_preview_2025_03_11"),
 )
 """The names of the tool; the preview is the same search with fewer settings."""
 
-# Called by the model itself, every search is a call of its own with results that can be cited, and
-# models that run no code have it too.
-_TOOL: Block = {"type": "web_search_20260318", "name": NAME, "allowed_callers": ["direct"]}
-_PLACE = ("city", "region", "country", "timezone")
 _MEMBERS = (
     *("type", "filters", "user_location", "search_context_size", "external_web_access"),
     *("search_content_types",),
@@ -38,13 +35,11 @@ _MEMBERS = (
 
 def tool(asked: Fields, path: str, notes: Notes) -> Block:
     """The hub's form of a web search tool. Raises GatewayError (400) that names a member at fault."""
-    block: Block = dict(_TOOL)
+    block: Block = dict(WEB_SEARCH)
     domains = _domains(asked, path, notes)
     if domains:
         block["allowed_domains"] = domains
-    place = _place(asked, path, notes)
-    if place:
-        block["user_location"] = place
+    block |= _place(asked, path, notes)
     if optional(asked, "search_context_size", str, path, "a string") not in (None, "medium"):
         notes.dropped(f"{path}.search_context_size", "Claude decides how much it reads")
     if optional(asked, "external_web_access", bool, path, "a boolean") is False:
@@ -66,15 +61,12 @@ def _domains(asked: Fields, path: str, notes: Notes) -> list[str]:
     return domains
 
 
-def _place(asked: Fields, path: str, notes: Notes) -> Block | None:
+def _place(asked: Fields, path: str, notes: Notes) -> Block:
     at = f"{path}.user_location"
-    place = optional(asked, "user_location", dict, path, "an object") or {}
-    if place.get("type") not in (None, "approximate"):
+    told = optional(asked, "user_location", dict, path, "an object") or {}
+    if told.get("type") not in (None, "approximate"):
         raise refuse(f"{at}.type", 'expected "approximate"')
-    named = {name: optional(place, name, str, at, "a string") for name in _PLACE}
-    known = {name: value for name, value in named.items() if value}
-    note_others(place, ("type", *_PLACE), at, notes)
-    return {"type": "approximate", **known} if known else None
+    return place(told, at, notes, beside=("type",))
 
 
 # --- answers ------------------------------------------------------------------------------------

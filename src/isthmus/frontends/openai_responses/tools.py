@@ -11,10 +11,11 @@ from typing import Any, cast
 
 from isthmus.errors import refuse
 from isthmus.frontends import schema as schemas
-from isthmus.frontends.openai_chat.tools import NAME_LIMIT, Names, restricted
+from isthmus.frontends.openai_chat.tools import NAME_LIMIT, Names
 from isthmus.frontends.openai_responses import freeform, searches
 from isthmus.frontends.openai_responses.local_tools import LOCAL, declared
 from isthmus.frontends.parameters import cache_control, note_others, optional, required_text
+from isthmus.frontends.tools import limited
 from isthmus.messages import Block
 from isthmus.request import Notes, expect
 
@@ -264,8 +265,7 @@ _FORMS = (
 def tool_choice(value: Any, path: str, tools: Tools) -> Block | None:
     """The hub's form of ``tool_choice``, None where there is nothing to choose from.
 
-    ``allowed_tools`` also takes the others off the list. Raises GatewayError (400) for a call that
-    is required of a tool that is not offered.
+    Raises GatewayError (400) for a call that is required of a tool that is not offered.
     """
     if not isinstance(value, str):
         choice = _chosen(cast("Fields", expect(value, dict, path, _FORMS)), path, tools)
@@ -318,7 +318,7 @@ def _named(choice: Fields, path: str, tools: Tools) -> str:
 
 
 def _allowed(choice: Fields, path: str, tools: Tools) -> Block:
-    """A subset of the tools. One that is required is named, which leaves the list, and caches, alone."""
+    """A choice among some of the tools."""
     mode = choice.get("mode")
     if mode not in ("auto", "required"):
         raise refuse(f"{path}.mode", 'expected "auto" or "required"')
@@ -333,4 +333,7 @@ def _allowed(choice: Fields, path: str, tools: Tools) -> Block:
         elif kind not in tools.left_out:
             raise refuse(f"{at}.type", f"{kind} is not served here, only {_SUPPORTED}")
     note_others(choice, ("type", "mode", "tools"), path, tools.notes)
-    return restricted(tools, names, mode, path)
+    if mode == "required" and not names:
+        raise refuse(f"{path}.tools", "a call is required, but no tool is allowed")
+    offered = [block["name"] for block in tools.blocks]
+    return limited(names, offered, f"{path}.tools", tools.notes, forced=mode == "required")
