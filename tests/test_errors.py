@@ -69,6 +69,18 @@ ROWS: list[tuple[dict[str, Any], Told, Told, Told]] = [
         (504, "DEADLINE_EXCEEDED", 504),
     ),
     (
+        {"status": 429, "type": "quota_error", "message": "Of a newer type", "retry_after": 3},
+        (429, "quota_error", None),
+        (429, "rate_limit_error", "rate_limit_exceeded"),
+        (429, "RESOURCE_EXHAUSTED", 429),
+    ),
+    (
+        {"status": 422, "type": "schema_error", "message": "Of another newer type"},
+        (422, "schema_error", None),
+        (422, "invalid_request_error", None),
+        (422, "INVALID_ARGUMENT", 422),
+    ),
+    (
         {"status": 529, "type": "overloaded_error", "message": "Overloaded", "retry_after": 9},
         (529, "overloaded_error", None),
         (503, "overloaded_error", None),

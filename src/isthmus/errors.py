@@ -181,12 +181,12 @@ _TEXTS = {
 """Requests that are invalid in a way of their own, told by the provider's words."""
 
 
-def provider_error(value: Any) -> GatewayError:
-    """Read Anthropic's error envelope; an unknown type counts as ``internal``."""
+def provider_error(value: Any, otherwise: str = "internal") -> GatewayError:
+    """Read Anthropic's error envelope; a type that is not known counts as the kind ``otherwise``."""
     error = value.get("error") if isinstance(value, dict) else None  # pyright: ignore
     error = cast("dict[str, Any]", error) if isinstance(error, dict) else {}
     message = str(error.get("message") or "the provider reported an error without a message")
-    kind = _KINDS.get(str(error.get("type")), "internal")
+    kind = _KINDS.get(str(error.get("type")), otherwise)
     if kind == "invalid_request":
         found = (row for row, texts in _TEXTS.items() if any(text in message for text in texts))
         kind = next(found, kind)

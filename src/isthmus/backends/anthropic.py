@@ -327,14 +327,17 @@ _BY_STATUS = {
 
 
 def decode_error(status: int, headers: Headers, body: bytes) -> GatewayError:
-    """Read an error answer. 401 and 403 speak of the gateway's key, which is no fault of the client."""
+    """Read an error answer, by its status where its type is not known.
+
+    401 and 403 speak of the gateway's key, which is no fault of the client.
+    """
     try:
         value = wire.loads(body)
     except ValueError:
         value = None
     envelope = isinstance(value, dict) and isinstance(value.get("error"), dict)  # pyright: ignore
     if envelope:
-        error = provider_error(value)
+        error = provider_error(value, _BY_STATUS.get(status, "internal"))
     else:
         kind = _BY_STATUS.get(status, "upstream_bad_response")
         text = f"the provider answered {status} with {quoted(body)}" if body else f"HTTP {status}"
