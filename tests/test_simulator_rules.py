@@ -231,6 +231,7 @@ MODELS: list[Row] = [
     ({"output_config": {"effort": "max"}, "model": "claude-opus-4-5"}, "This model does not support effort level 'max'. Supported levels: high, low, medium."),
     ({"output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}}}, "output_config.format.schema: For 'object' type, 'additionalProperties'"),
     ({"output_config": {"format": {"type": "json_schema", "schema": CLOSED}}, "messages": users({**pdf(b"%PDF-1"), "citations": {"enabled": True}})}, "output_config.format: cannot be combined with citations"),
+    ({"messages": turns("Hi", [{"type": "text", "text": "Hm"}, THOUGHT])}, "messages.1: The final block in an assistant message cannot be `thinking`."),
     ({"max_tokens": 2000, "messages": turns("Hi", [THOUGHT, CALL], [RESULT])}, "messages.1.content.0.type: Expected `text` or `tool_use`, but found `thinking`."),
     ({"speed": "fast"}, "speed: fast mode is not supported for this model"),
     ({"speed": "fast", "model": "claude-opus-5"}, "speed: fast mode on this model requires the `fast-mode-2026-02-01` beta header"),

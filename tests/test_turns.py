@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isthmus.request import Notes
-from isthmus.turns import NO_RESULT, Turns, tool_input, unanswered
+from isthmus.turns import NO_RESULT, Turns, tool_input, trimmed, unanswered
 
 from .strategies import OBJECTS, object_texts
 
@@ -281,6 +281,52 @@ def any_visible(row: Row) -> bool:
 @given(rows())
 def test_the_same_history_makes_the_same_turns(said: list[Row]) -> None:
     assert json.dumps(built(said)) == json.dumps(built(json.loads(json.dumps(said))))
+
+
+THOUGHT = {"type": "thinking", "thinking": "Hm.", "signature": "c2ln"}
+HIDDEN = {"type": "redacted_thinking", "data": "c2ln"}
+SPACE = "the white space at the end of the final text was removed"
+ENDLESS = "reasoning cannot end a conversation that is to be continued"
+TAILS: dict[str, tuple[list[Row], list[Row], list[str]]] = {
+    "nothing": ([], [], []),
+    "a user turn": ([("user", [text("a ")])], [("user", [text("a ")])], []),
+    "white space": (
+        [("assistant", [text("a "), text(" b \n")])],
+        [("assistant", [text("a "), text(" b")])],
+        [f"m changed: {SPACE}"],
+    ),
+    "thinking": (
+        [("user", [text("a")]), ("assistant", [THOUGHT, text("b"), THOUGHT, HIDDEN])],
+        [("user", [text("a")]), ("assistant", [THOUGHT, text("b")])],
+        [f"m dropped: {ENDLESS}"],
+    ),
+    "white space before thinking": (
+        [("assistant", [text("b "), THOUGHT])],
+        [("assistant", [text("b")])],
+        [f"m dropped: {ENDLESS}", f"m changed: {SPACE}"],
+    ),
+    "thinking alone": (
+        [("user", [text("a")]), ("assistant", [THOUGHT])],
+        [("user", [text("a")])],
+        [f"m dropped: {ENDLESS}"],
+    ),
+    "thinking that ends an earlier turn": (
+        [("assistant", [THOUGHT]), ("user", [text("a")])],
+        [("assistant", [THOUGHT]), ("user", [text("a")])],
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize(("given", "left", "told"), TAILS.values(), ids=TAILS)
+def test_what_may_not_end_a_final_turn_goes(
+    given: list[Row], left: list[Row], told: list[str]
+) -> None:
+    notes = Notes()
+    turns: Any = [{"role": role, "content": blocks} for role, blocks in given]
+    made: Any = trimmed(turns, notes, "m")
+    assert [(turn["role"], turn["content"]) for turn in made] == left
+    assert list(map(str, notes.rows)) == told
 
 
 def test_a_made_up_result_is_an_error_of_fixed_words() -> None:

@@ -122,19 +122,25 @@ def _say(turns: list[Turn], role: str, blocks: list[Block]) -> None:
 
 
 def trimmed(turns: list[Turn], notes: Notes, path: str) -> list[Turn]:
-    """The turns, a final assistant text without the white space at its end, which would be refused.
+    """The turns without what may not end a final assistant turn: thinking, white space after a text.
 
-    Only the very tail may be changed so: it stands again untouched on the next request.
+    Only the very tail may be changed so: it stands again untouched on the next request. Source:
+    Anthropic's error messages; in earlier turns thinking may stand last (CLIProxyAPI#5321).
     """
     if not turns or turns[-1]["role"] != "assistant":
         return turns
-    blocks = cast("list[Block]", turns[-1]["content"])
-    last = blocks[-1]
-    if last["type"] != "text" or last["text"] == last["text"].rstrip():
-        return turns
-    notes.changed(path, "the white space at the end of the final text was removed")
-    content = [*blocks[:-1], {**last, "text": last["text"].rstrip()}]
-    return [*turns[:-1], {"role": "assistant", "content": content}]
+    blocks = list(cast("list[Block]", turns[-1]["content"]))
+    while blocks and blocks[-1]["type"] in ("thinking", "redacted_thinking"):
+        blocks.pop()
+    if len(blocks) < len(turns[-1]["content"]):
+        notes.dropped(path, "reasoning cannot end a conversation that is to be continued")
+    if not blocks:
+        return turns[:-1]
+    text = str(blocks[-1].get("text", "")).rstrip()
+    if blocks[-1]["type"] == "text" and text != blocks[-1]["text"]:
+        notes.changed(path, "the white space at the end of the final text was removed")
+        blocks[-1] = {**blocks[-1], "text": text}
+    return [*turns[:-1], {"role": "assistant", "content": blocks}]
 
 
 def unanswered(call: str) -> Block:

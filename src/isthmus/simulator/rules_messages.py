@@ -180,6 +180,16 @@ def check_thinking_loop(request: Request) -> None:
         )
 
 
+def check_final_block(request: Request) -> None:
+    """Thinking cannot be continued; in earlier turns it may stand last."""
+    last = request.turns[-1]
+    kind = last.blocks[-1].kind if last.blocks else ""
+    if last.role == "assistant" and kind in ("thinking", "redacted_thinking"):
+        raise Refusal(
+            f"messages.{last.blocks[-1].message}: The final block in an assistant message cannot be `{kind}`."
+        )
+
+
 MESSAGE_RULES: tuple[Callable[[Request], None], ...] = (
     check_not_empty,
     check_system_members,
@@ -189,4 +199,5 @@ MESSAGE_RULES: tuple[Callable[[Request], None], ...] = (
     check_version,
     check_citations,
     check_thinking_loop,
+    check_final_block,
 )

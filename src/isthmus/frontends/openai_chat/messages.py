@@ -141,12 +141,12 @@ class Conversation:
         messages = cast("list[Any]", expect(value, list, path, "an array of messages"))
         for index, item in enumerate(messages):
             self._message(item, f"{path}.{index}")
-        turns = self._turns.finish()
+        turns = trimmed(self._turns.finish(), self._notes, self._path)
         if not turns:
             raise refuse(
                 path, "at least one message of the user or the assistant must say something"
             )
-        return trimmed(turns, self._notes, self._path)
+        return turns
 
     def _message(self, item: Any, path: str) -> None:
         message = cast("Fields", expect(item, dict, path, "a message"))

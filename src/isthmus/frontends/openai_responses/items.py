@@ -22,13 +22,12 @@ from isthmus.frontends.openai_responses.tools import Own, Tools
 from isthmus.frontends.parameters import note_others, optional, required_text
 from isthmus.messages import Block, Turn
 from isthmus.request import Notes, expect
-from isthmus.turns import Turns, tool_input
+from isthmus.turns import Turns, tool_input, trimmed
 
 Fields = dict[str, Any]
 
 _FOREIGN = "reasoning that this gateway did not issue cannot be verified"
 _UNSIGNED = "reasoning without encrypted_content cannot be sent back"
-_ALONE = "reasoning that nothing of the assistant follows is not accepted"
 _BLANK = "text without a visible character is not accepted"
 
 _SEARCHED = "nothing brought back what the search found: the text after it tells"
@@ -71,7 +70,6 @@ class Conversation:
         self._notes = notes
         self._calls = Calls()
         self._turns = Turns(notes)
-        self._thoughts: list[tuple[Block, str]] = []
         self._searches: list[str] = []
         self._compactions: list[compactions.Found] = []
         self._cited = False
@@ -97,14 +95,14 @@ class Conversation:
             items = expect(value, list, path, "a string or an array of items")
             for index, item in enumerate(cast("list[Any]", items)):
                 self._item(item, f"{path}.{index}")
-        self._forget_thoughts()
         for lost in self._searches:
             self._notes.dropped(lost, _SEARCHED)
         turns = paired(self._turns.finish(), self._notes)
         turns = compactions.settled(turns, self._compactions, self._notes)
+        turns = trimmed(turns, self._notes, self._path)
         if not turns:
             raise refuse(path, "at least one item of the user or the assistant must say something")
-        return self._trimmed(turns)
+        return turns
 
     def _item(self, value: Any, path: str) -> None:
         item = cast("Fields", expect(value, dict, path, "an item"))
@@ -129,12 +127,7 @@ class Conversation:
         self._last, self._path = role, path
         if self._leading:
             self.system += said
-        elif said:
-            if role == "assistant":
-                for thought, at in self._thoughts:
-                    self._turns.add(role, [thought], at)
-                self._thoughts.clear()
-            self._forget_thoughts()
+        else:
             self._turns.add(role, said, path)
 
     def _said(self, blocks: list[Block], path: str) -> list[Block]:
@@ -142,27 +135,11 @@ class Conversation:
             self._notes.dropped(path, _BLANK)
         return [block for block in blocks if not content.is_blank(block)]
 
-    def _forget_thoughts(self) -> None:
-        for _, path in self._thoughts:
-            self._notes.dropped(path, _ALONE)
-        self._thoughts.clear()
-
     def _begin_turn(self) -> None:
         """A turn of the assistant begins, unless one goes on: open calls will get no result."""
         if self._last != "assistant":
             self._calls.turn()
         self._last, self._leading = "assistant", False
-
-    def _trimmed(self, turns: list[Turn]) -> list[Turn]:
-        """A final assistant turn without the white space at its end, which would be refused."""
-        blocks = cast("list[Block]", turns[-1]["content"])
-        last = blocks[-1]
-        text = str(last.get("text", "")).rstrip()
-        if turns[-1]["role"] != "assistant" or last["type"] != "text" or text == last["text"]:
-            return turns
-        self._notes.changed(self._path, "the white space at the end of the final text was removed")
-        ended: list[Block] = [*blocks[:-1], {**last, "text": text}]
-        return [*turns[:-1], {"role": "assistant", "content": ended}]
 
     # --- items ----------------------------------------------------------------------------------
 
@@ -197,9 +174,7 @@ class Conversation:
             self._restore(blocks, path)
         elif entries is None:
             self._notes.dropped(path, _FOREIGN)
-        for _, block in entries or ():
-            if block is not None:
-                self._thoughts.append((block, path))
+        self._say("assistant", [block for _, block in entries or () if block is not None], path)
 
     def _restore(self, blocks: list[Block], path: str) -> None:
         """Blocks of tools that the provider ran, and the searches among them that need no note now."""
