@@ -5,6 +5,7 @@ Source of the shapes and the grammar: Anthropic's Messages API reference and its
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict, cast
@@ -100,6 +101,10 @@ def input_text(value: dict[str, Any]) -> str:
     return value.text if isinstance(value, Input) else wire.dumps(value).decode()
 
 
+_GROWN = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}
+"""Deltas of one field that grows, which are nearly all of them."""
+
+
 class Growing:
     """One block of a stream, which its deltas make whole. ``block`` is complete after ``finish``.
 
@@ -108,15 +113,20 @@ class Growing:
 
     def __init__(self, start: Block) -> None:
         self.block = dict(start)
-        self._pieces: dict[str, list[str]] = {}
+        self._pieces = defaultdict[str, list[str]](list)
         self._shape = GRAMMAR.get(str(start.get("type")))
 
     def add(self, delta: dict[str, Any]) -> None:
-        if self._shape and delta["type"] not in self._shape.deltas:
+        kind = delta["type"]
+        if self._shape and kind not in self._shape.deltas:
+            return
+        field = _GROWN.get(kind)
+        if field is not None and len(delta) == 2:
+            self._pieces[field].append(delta[field])
             return
         for name, piece in delta.items():
             if name in GROWING:
-                self._pieces.setdefault(name, []).append(piece)
+                self._pieces[name].append(piece)
             elif name == "citation":
                 self.block["citations"] = [*(self.block.get("citations") or []), piece]
             elif name not in ("type", "estimated_tokens"):
@@ -153,17 +163,17 @@ class Reader:
         """
         events = self._halves.joined(event)
         for whole in events:
-            step = _STEPS.get(whole.type)
+            kind = whole.type
+            step = _STEPS.get(kind)
             if step is not None:
-                self._take(whole, *step)
+                self._take(kind, whole, step)
         return events
 
-    def _take(self, event: Event, allowed: tuple[str, ...], read: Any) -> None:
-        kind = event.type
-        if self.state not in allowed:
+    def _take(self, kind: str, event: Event, step: tuple[tuple[str, ...], Any]) -> None:
+        if self.state not in step[0]:
             raise broken(f"a {kind} event out of order (after {self.state})")
         try:
-            read(self, event.value)
+            step[1](self, event.value)
         except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
             raise broken(f"a malformed {kind} event ({type(error).__name__}: {error})") from error
 
@@ -245,10 +255,13 @@ def grows(block: Mapping[str, Any], delta: Mapping[str, Any]) -> bool:
     return shape is None or delta["type"] in shape.deltas
 
 
+_NOTHING: dict[str, type] = {}
+
+
 def _complete(value: dict[str, Any]) -> None:
     """Raises TypeError or KeyError where a block or a delta lacks what its type requires."""
     kind = value["type"]
-    for name, wanted in REQUIRED.get(kind, {}).items():
+    for name, wanted in REQUIRED.get(kind, _NOTHING).items():
         if not isinstance(value[name], wanted):
             raise TypeError(f"{kind}.{name} is {wire.kind_of(value[name])}")
 

@@ -236,7 +236,7 @@ class Encoder:
         return b'%b"choices":[{"index":0,"delta":%b,"finish_reason":%b}]%b\n\n' % (
             self._head,
             wire.dumps(delta),
-            wire.dumps(finish),
+            b"null" if finish is None else wire.dumps(finish),
             self._tail,
         )
 
