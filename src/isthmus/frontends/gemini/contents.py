@@ -35,7 +35,7 @@ _PART = {*KINDS, *NATIVE_PARTS, *UNSUPPORTED, *HINTS, "thought", "thoughtSignatu
 def system_blocks(value: Any, path: str, notes: Notes) -> list[Block]:
     """The system prompt as text blocks; it comes as a Content, a single Part or a string."""
     if isinstance(value, str):
-        value = {"parts": [{"text": value}]}
+        value = {"text": value}
     content = Fields(value, path, ("parts", "role", "text"), notes)
     rows = [(path, {"text": content.get("text")})] if "text" in content else content.items("parts")
     blocks: list[Block] = []
