@@ -234,6 +234,20 @@ def test_a_turn_of_thinking_alone_breaks_no_run(world: World) -> None:
 CALLER = {"type": "direct"}
 
 
+def test_a_forced_tool_in_mid_loop_on_a_model_with_manual_thinking(world: World) -> None:
+    """Forced tools exclude thinking there, and thinking cannot be switched off inside a loop."""
+    talk = Talk(world, "claude-opus-4-5")
+    talk.say(ASKED)
+    talk.answer_calls()
+    assert [len(row) for row in thoughts(talk.sent())] == [1]
+    del talk.messages[-2:]
+    talk.answer_calls(tool_choice="required")
+    assert thoughts(talk.sent()) == [[]]
+    assert "thinking is off: that of the call being answered was left out" in talk.notes
+    talk.answer_calls(tool_choice="none")
+    assert [len(row) for row in thoughts(talk.sent())] == [1, 0]
+
+
 def world_sent(world: World) -> Any:
     return json.loads(world.received()[-1].body)
 
@@ -265,16 +279,18 @@ def test_an_edited_history_goes_stripped_with_a_note(world: World) -> None:
     assert [len(row) for row in thoughts(talk.sent())] == [0, 0, 1]
 
 
-def test_a_turn_lost_in_the_middle_takes_the_whole_run_with_it(world: World) -> None:
+def test_what_comes_after_an_edited_turn_goes_stripped(world: World) -> None:
     talk = Talk(world)
     for number in range(3):
         talk.say({"role": "user", "content": f"Question {number}"})
     assert [len(row) for row in thoughts(talk.sent())] == [1, 1]
     talk.messages[4] = {"role": "assistant", "content": "I never said that."}
     talk.say({"role": "user", "content": "Go on"})
-    assert thoughts(talk.sent()) == [[], [], []]
+    assert [len(row) for row in thoughts(talk.sent())] == [1, 0, 0]
+    assert LOST in talk.notes
     talk.say({"role": "user", "content": "Go on again"})
-    assert [len(row) for row in thoughts(talk.sent())] == [0, 0, 0, 1]
+    assert [len(row) for row in thoughts(talk.sent())] == [1, 0, 0, 1]
+    assert not talk.notes
 
 
 @pytest.mark.parametrize(("model", "kept"), [(BOUND, 0), (FREE, 1)])
@@ -341,8 +357,68 @@ def test_what_is_no_turn_is_not_kept(world: World, script: dict[str, Any]) -> No
         talk.say({"role": "user", "content": "Again"}, stream=True)
     if talk.messages[-1]["role"] == "user":
         talk.messages.append({"role": "assistant", "content": "No"})
-    talk.say({"role": "user", "content": "Go on"})
-    assert thoughts(talk.sent()) == [[], []]
+    for kept in ([1, 0], [1, 0, 1], [1, 0, 1, 1]):
+        talk.say({"role": "user", "content": "Go on"})
+        assert [len(row) for row in thoughts(talk.sent())] == kept, "what was kept before stays"
+
+
+CUT: dict[str, dict[str, Any]] = {
+    "in its thinking": {"blocks": [{"type": "thinking", "thinking": "Hm.", "signature": ""}]},
+    "in its text": {"blocks": [{"type": "text", "text": "An unfinished"}]},
+}
+
+
+@pytest.mark.parametrize("script", CUT.values(), ids=CUT)
+def test_an_answer_that_a_limit_cut_off_takes_nothing_with_it(
+    world: World, script: dict[str, Any]
+) -> None:
+    talk = Talk(world)
+    talk.say({"role": "user", "content": "Hello"})
+    before = talk.sent()["messages"]
+    world.script(**script, stop_reason="max_tokens")
+    talk.say({"role": "user", "content": "Again"})
+    for _ in range(3):
+        talk.say({"role": "user", "content": "Go on"})
+        sent = talk.sent()["messages"]
+        assert sent[: len(before)] == before
+        assert len(thoughts(talk.sent())[0]) == 1
+        before = sent
+
+
+def test_the_same_words_of_another_conversation_take_nothing(world: World) -> None:
+    """Of two conversations in the same words each goes on with what was sent for it before."""
+    items = [{"role": "user", "content": "Hello"}]
+    body = {
+        "model": BOUND,
+        "input": items,
+        "reasoning": {"effort": "high"},
+        "include": ["reasoning.encrypted_content"],
+    }
+    script = {"delta_chars": 9}
+    other = [*items]
+    for mine, text in ((items, "Mine."), (other, "Its own.")):
+        for said in ("Hi.", "Yes.", "Well."):
+            blocks = [{"type": "thinking", "thinking": text}, {"type": "text", "text": said}]
+            world.script(blocks=blocks, **script)
+            reply = world.post("/v1/responses", {**body, "input": mine})
+            assert reply.status == 200, reply.body
+            mine += [*reply.json()["output"], {"role": "user", "content": "Go on"}]
+    assert all(request_is_accepted(world, {**body, "input": said}) for said in (items, other))
+    told = {row for request in world.received()[-2:] for row in told_thoughts(request)}
+    assert told == {"Mine.", "Its own."}
+
+
+def request_is_accepted(world: World, body: dict[str, Any]) -> bool:
+    """Whether the provider takes the request at once, and is not asked again with less."""
+    before = len(world.received())
+    reply = world.post("/v1/responses", body)
+    return reply.status == 200 and len(world.received()) == before + 1
+
+
+def told_thoughts(request: Any) -> list[str]:
+    turns = json.loads(request.body)["messages"]
+    blocks = [b for turn in turns if turn["role"] == "assistant" for b in turn["content"]]
+    return [block["thinking"] for block in blocks if block["type"] == "thinking"]
 
 
 def test_two_answers_to_one_request_do_not_mix(world: World) -> None:

@@ -6,13 +6,14 @@ conversation up to it as the client will send it; on the next request it takes i
 
 Thinking is valid behind the prefix that it was produced in alone, and only as an unbroken run
 (Anthropic's page on preserved thinking). So what is restored is exactly what was sent when the
-latest turn was made, or nothing; after a miss a new run begins with the next answer.
+latest kept turn was made, or nothing; after a miss a new run begins with the next answer. Turns that
+could not be kept, such as a refusal or an answer that a limit cut off, stay as their client sends them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any, cast
 
@@ -48,7 +49,8 @@ def vault(store: Store) -> Step:
         restored = kept.put_back(talk) if kept is not None else turns
         sent = _with_turns(request, restored) if kept is not None else request
         answer = await call(sent)
-        if kept is None and talk.spoken and not _reasoning(turns) and _thinks(request, profile):
+        rest = turns[kept.end(talk) :] if kept is not None else turns
+        if _is_lost(rest) and _thinks(request, profile):
             answer.notes.changed("messages", LOST)
 
         async def keep(message: Message) -> None:
@@ -66,7 +68,7 @@ def _root(request: Request, profile: Profile | None) -> bytes:
     """What must be the same from turn to turn beside the turns themselves."""
     frame: Any = None
     if profile is not None and profile.bound:
-        frame = [_bare(request.body.peek("system")), _bare(request.body.peek("tools"))]
+        frame = [bare(request.body.peek("system")), bare(request.body.peek("tools"))]
     return wire.canonical([request.caller, frame])
 
 
@@ -123,22 +125,22 @@ class Conversation:
         if not isinstance(content, list):
             return content
         return [
-            {**_bare(block), "tool_use_id": self._calls.get(block["tool_use_id"])}
+            {**bare(block), "tool_use_id": self._calls.get(block["tool_use_id"])}
             if block.get("type") == "tool_result"
-            else _bare(block)
+            else bare(block)
             for block in cast("list[Block]", content)
         ]
 
 
-def _bare(value: Any) -> Any:
-    """Blocks without their cache breakpoints."""
+def bare(value: Any) -> Any:
+    """Blocks, or turns of them, without their cache breakpoints."""
     if isinstance(value, list):
-        return [_bare(item) for item in cast("list[Any]", value)]
+        return [bare(item) for item in cast("list[Any]", value)]
     if not isinstance(value, dict):
         return value
     block = {k: v for k, v in cast("Block", value).items() if k != "cache_control"}
     if isinstance(block.get("content"), list):
-        block["content"] = _bare(block["content"])
+        block["content"] = bare(block["content"])
     return block
 
 
@@ -162,19 +164,30 @@ def _of_type(content: Any, kind: str) -> Iterator[Block]:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A run of kept turns that ends with the latest turn of the assistant.
+    """A run of kept turns.
 
-    ``start`` counts the assistant's turns before it; ``contents`` are its turns' blocks.
+    ``start`` counts the assistant's turns before it; ``contents`` are its turns' blocks, None for a turn
+    that stays as its client sends it.
     """
 
     start: int
-    contents: list[list[Block]]
-    ids: dict[str, str] = field(default_factory=dict[str, str])
+    contents: list[list[Block] | None]
+
+    def end(self, talk: Conversation) -> int:
+        """The place behind the last turn of the run."""
+        return talk.spoken[self.start + len(self.contents) - 1] + 1
+
+    def absent(self, turn: int) -> list[int]:
+        """Which of the assistant's turns from the run's start up to ``turn`` were not restored."""
+        kept = {self.start + at for at, blocks in enumerate(self.contents) if blocks is not None}
+        return [at for at in range(self.start, turn) if at not in kept]
 
     def put_back(self, talk: Conversation) -> list[Turn]:
         """The turns of the request with those of the run as they came from the provider."""
         turns = list(talk.turns)
-        for place, content in zip(talk.spoken[self.start :], self.contents, strict=True):
+        for place, content in zip(talk.spoken[self.start :], self.contents, strict=False):
+            if content is None:
+                continue
             own = [block["id"] for block in _of_type(content, "tool_use")]
             given = [block["id"] for block in _of_type(turns[place]["content"], "tool_use")]
             renamed = {g: o for g, o in zip(given, own, strict=True) if g != o}
@@ -196,22 +209,38 @@ def _answering(turn: Turn, renamed: Mapping[str, str]) -> Turn:
 
 
 async def _run(store: Store, talk: Conversation) -> Kept | None:
-    """The run of kept turns that ends the conversation; None if a turn of it is lost."""
-    if not talk.keys:
-        return None
+    """The latest run of kept turns that fits the conversation; None where there is none.
+
+    The records of a later turn may be of another conversation in the same words.
+    """
     values = await store.get(talk.keys)
-    if values[-1] is None:
-        return None
-    latest = wire.loads(values[-1])
-    run = [wire.loads(value)["content"] for value in values[latest["start"] :] if value is not None]
-    if len(run) < len(values) - latest["start"]:
-        return None
+    records = [wire.loads(value) if value is not None else None for value in values]
+    runs = (_ending(at, records, talk) for at in reversed(range(len(records))) if records[at])
+    return next((run for run in runs if run is not None), None)
+
+
+def _ending(last: int, records: Sequence[Any], talk: Conversation) -> Kept | None:
+    """The run that ends with one turn; None if a turn of it is lost, or if it is not the client's."""
+    latest = records[last]
+    run: list[list[Block] | None] = []
+    for at in range(latest["start"], last + 1):
+        if at in latest["absent"]:
+            run.append(None)
+        elif records[at] is None:
+            return None
+        else:
+            run.append(records[at]["content"])
     kept = Kept(latest["start"], run)
     restored = kept.put_back(talk)
     if not _agree(talk.turns, restored):
         return None
-    before = restored[: talk.spoken[-1]]
+    before = restored[: talk.spoken[last]]
     return kept if _digest(_reasoning(before)) == latest["before"] else None
+
+
+def _is_lost(turns: Sequence[Turn]) -> bool:
+    """Whether the assistant spoke in these turns, and none of its reasoning is there."""
+    return any(turn["role"] == "assistant" for turn in turns) and not _reasoning(turns)
 
 
 def _agree(given: Sequence[Turn], restored: Sequence[Turn]) -> bool:
@@ -235,8 +264,9 @@ def _record(message: Message, sent: list[Turn], kept: Kept | None, turn: int) ->
     if not whole or not content or (plain and kept is None):
         return None
     start = kept.start if kept is not None else turn
+    absent = kept.absent(turn) if kept is not None else []
     before = _digest(_reasoning(sent))
-    return wire.dumps({"start": start, "before": before, "content": content})
+    return wire.dumps({"start": start, "absent": absent, "before": before, "content": content})
 
 
 def _is_whole(block: Block) -> bool:
@@ -253,7 +283,7 @@ def _reasoning(turns: Sequence[Turn]) -> list[tuple[int, list[Block]]]:
     for place, turn in enumerate(turns):
         if turn["role"] == "assistant" and isinstance(turn["content"], list):
             blocks = cast("list[Block]", turn["content"])
-            lost = [_bare(block) for block in blocks if block["type"] not in PLAIN]
+            lost = [bare(block) for block in blocks if block["type"] not in PLAIN]
             rows += [(place, lost)] if lost else []
     return rows
 
