@@ -73,6 +73,31 @@ def test_what_was_refused_stays_out_and_what_came_after_it_stays(talk: Talk) -> 
         assert LEFT_OUT in talk.notes
 
 
+def test_a_conversation_that_branched_off_keeps_its_reasoning(world: World) -> None:
+    """The same blocks are valid in the one and refused in the other."""
+    first, second = Talk(world), Talk(world)
+    first.say("One")
+    first.say("Two")
+    second.items = [{"role": "user", "content": "Something else"}, *first.items[1:]]
+    second.say("Three")
+    assert second.thoughts() == [0, 0]
+    before = len(world.received())
+    first.say("Three")
+    assert len(world.received()) == before + 1
+    assert first.thoughts() == [1, 1]
+    assert not first.notes
+
+
+def test_moving_cache_markers_do_not_make_it_forget(talk: Talk) -> None:
+    talk.say("Three")
+    before = len(talk.world.received())
+    place = talk.items.index({"role": "user", "content": "Two"})
+    text = {"type": "input_text", "text": "Two", "cache_control": {"type": "ephemeral"}}
+    talk.items[place] = {"role": "user", "content": [text]}
+    assert talk.say("Four").status == 200
+    assert len(talk.world.received()) == before + 1
+
+
 def test_a_strict_client_is_told(talk: Talk) -> None:
     reply = talk.say("Three", x_isthmus_strict="true")
     assert reply.status == 400

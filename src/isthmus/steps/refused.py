@@ -15,10 +15,12 @@ from dataclasses import replace
 from hashlib import blake2b
 from typing import Any, cast
 
+from isthmus import wire
 from isthmus.errors import GatewayError
 from isthmus.messages import Block
 from isthmus.pipeline import Answer, Call, Step
 from isthmus.request import Request
+from isthmus.steps.vault import bare
 from isthmus.storage import Store
 
 NATIVE = "anthropic"
@@ -32,37 +34,46 @@ def refused_reasoning(store: Store, strict: Callable[[Request], bool]) -> Step:
 
     async def step(request: Request, call: Call) -> Answer:
         seals = dict(_seals(request))
-        if request.dialect == NATIVE or not seals or strict(request):
+        if not seals or strict(request):
             return await call(request)
-        keys = [_key(request.caller, seal) for seal in seals]
-        known = await store.get(keys)
-        last = max(
-            (seals[s] for s, v in zip(seals, known, strict=True) if v is not None), default=-1
-        )
+        known = await store.get(list(seals))
+        places = zip(seals.values(), known, strict=True)
+        last = max((place for place, value in places if value is not None), default=-1)
         try:
             return await _without(request, last, call)
         except GatewayError as error:
             if error.kind != "reasoning_refused":
                 raise
-        for key in keys:
+        for key in seals:
             await store.add(key, b"")
         return await _without(request, max(seals.values()), call)
 
     return step
 
 
-def _seals(request: Request) -> Iterator[tuple[str, int]]:
-    """The seal of each reasoning block with the place of its turn."""
-    if request.dialect == NATIVE:
+def _seals(request: Request) -> Iterator[tuple[bytes, int]]:
+    """The key of each reasoning block with the place of its turn.
+
+    A key covers what stands before the block: the same block may be valid in a conversation that
+    another one has branched off from.
+    """
+    turns = request.body.peek("messages") or ()
+    if request.dialect == NATIVE or not any(_sealed(turn) for turn in turns):
         return
-    for place, turn in enumerate(request.body.peek("messages") or ()):
-        for block in turn["content"] if isinstance(turn["content"], list) else ():
-            if block["type"] in SEALS:
-                yield str(block.get(SEALS[block["type"]])), place
+    frame = [request.caller, bare(request.body.peek("system")), bare(request.body.peek("tools"))]
+    chain = blake2b(wire.canonical(frame), digest_size=16)
+    for place, turn in enumerate(turns):
+        for block in _sealed(turn):
+            key = chain.copy()
+            key.update(str(block.get(SEALS[block["type"]])).encode())
+            yield key.digest(), place
+        chain.update(wire.canonical(bare(_stripped(turn))))
 
 
-def _key(caller: str, seal: str) -> bytes:
-    return blake2b(f"refused\0{caller}\0{seal}".encode(), digest_size=16).digest()
+def _sealed(turn: dict[str, Any]) -> list[Block]:
+    """The reasoning blocks of a turn."""
+    blocks = cast("list[Block]", turn["content"] if isinstance(turn["content"], list) else [])
+    return [block for block in blocks if block["type"] in SEALS]
 
 
 async def _without(request: Request, last: int, call: Call) -> Answer:
