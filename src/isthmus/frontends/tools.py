@@ -1,7 +1,7 @@
-"""What the dialects' tools have in common: a choice among some of them, and the search of the web.
+"""What the dialects' tools have in common: strictness, a choice among some, the search of the web.
 
-Source: Anthropic's API reference (``tool_choice``) and its pages on prompt caching, on preserved
-thinking and on the web search tool.
+Source: Anthropic's API reference (``tool_choice``) and its pages on strict tools, on prompt caching,
+on preserved thinking and on the web search tool.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Any
 
+from isthmus.frontends import schema as schemas
 from isthmus.frontends.parameters import note_others, optional
 from isthmus.messages import Block
 from isthmus.request import Notes
@@ -22,6 +23,18 @@ WEB_SEARCH: Block = {
 be cited; else the model would search from within code, which older models do not run."""
 
 _PLACE = ("city", "region", "country", "timezone")
+
+
+def make_strict(block: Block, path: str, notes: Notes) -> None:
+    """Make of a declared tool, in place, one whose input is bound to its schema, where that can be.
+
+    ``path`` is where the client's declaration stands, with the schema in ``parameters``.
+    """
+    strict = schemas.strict_form(block["input_schema"], f"{path}.parameters")
+    if strict is None:
+        notes.dropped(f"{path}.strict", "the schema goes beyond what strict tools may have")
+    else:
+        block |= {"input_schema": strict, "strict": True}
 
 
 def limited(

@@ -14,7 +14,7 @@ from isthmus import wire
 from isthmus.errors import refuse
 from isthmus.frontends import schema as schemas
 from isthmus.frontends.parameters import cache_control, note_others, optional, required_text
-from isthmus.frontends.tools import WEB_SEARCH, limited, place
+from isthmus.frontends.tools import WEB_SEARCH, limited, make_strict, place
 from isthmus.messages import Block
 from isthmus.request import Notes, expect
 
@@ -166,21 +166,12 @@ class Tools:
             self.notes.changed(f"{path}.parameters", reason)
         block["input_schema"] = schema
         if optional(function, "strict", bool, path, "a boolean"):
-            self._strict(block, path)
+            make_strict(block, path, self.notes)
         mark = cache_control(function, path)
         if mark is not None:
             block["cache_control"] = mark
         note_others(function, _FUNCTION, path, self.notes)
         return block
-
-    def _strict(self, block: Block, path: str) -> None:
-        strict = schemas.strict_form(block["input_schema"], f"{path}.parameters")
-        if strict is None:
-            self.notes.dropped(
-                f"{path}.strict", "the schema goes beyond what strict tools may have"
-            )
-        else:
-            block |= {"input_schema": strict, "strict": True}
 
 
 _FUNCTION = ("name", "description", "parameters", "strict", "cache_control")

@@ -15,7 +15,7 @@ from isthmus.frontends.openai_chat.tools import NAME_LIMIT, Names
 from isthmus.frontends.openai_responses import freeform, searches
 from isthmus.frontends.openai_responses.local_tools import LOCAL, declared
 from isthmus.frontends.parameters import cache_control, note_others, optional, required_text
-from isthmus.frontends.tools import limited
+from isthmus.frontends.tools import limited, make_strict
 from isthmus.messages import Block
 from isthmus.request import Notes, expect
 
@@ -195,7 +195,7 @@ class Tools:
             if reason is not None:
                 self.notes.changed(f"{path}.parameters", reason)
             if optional(tool, "strict", bool, path, "a boolean"):
-                self._strict(block, path)
+                make_strict(block, path, self.notes)
             note_others(tool, (*_FUNCTION, *HINTS), path, self.notes)
         for name, reason in HINTS.items():
             if tool.get(name) not in (None, False, ["direct"]):
@@ -219,15 +219,6 @@ class Tools:
         note_others(form, ("type", "syntax", "definition"), at, self.notes)
         self.notes.changed(at, "the grammar is told to the model, not enforced")
         return f"({syntax})\n{definition}"
-
-    def _strict(self, block: Block, path: str) -> None:
-        strict = schemas.strict_form(block["input_schema"], f"{path}.parameters")
-        if strict is None:
-            self.notes.dropped(
-                f"{path}.strict", "the schema goes beyond what strict tools may have"
-            )
-        else:
-            block |= {"input_schema": strict, "strict": True}
 
 
 def _joined(name: str, namespace: str) -> str:
