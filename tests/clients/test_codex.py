@@ -142,7 +142,7 @@ def test_tools_in_the_input(tmp_path: Path, world: World) -> None:
 
 
 QUERY = {"query": "otters"}
-PAGE = {"title": "Otters", "url": "https://example.com/otters"}
+FOUND = {"title": "Otters", "url": "https://example.com/otters"}
 SEARCHED: list[dict[str, Any]] = [
     {"type": "server_tool_use", "id": "srvtoolu_01", "name": "web_search", "input": QUERY},
     {
@@ -153,7 +153,7 @@ SEARCHED: list[dict[str, Any]] = [
                 "type": "web_search_result",
                 "encrypted_content": "c2VhbGVk",
                 "page_age": None,
-                **PAGE,
+                **FOUND,
             }
         ],
     },
@@ -162,7 +162,7 @@ SEARCHED: list[dict[str, Any]] = [
 
 def test_a_search_of_the_web(tmp_path: Path, world: World) -> None:
     """Codex offers it by default; the search comes back byte for byte with the next request."""
-    cited = {"type": "web_search_result_location", "cited_text": "Otters swim.", **PAGE}
+    cited = {"type": "web_search_result_location", "cited_text": "Otters swim.", **FOUND}
     blocks = [
         {"type": "thinking", "thinking": "I should look that up."},
         *SEARCHED,
