@@ -46,7 +46,11 @@ START = chunk("message_start", message=_HEAD) + chunk(
 )
 END = (
     chunk("content_block_stop", index=0)
-    + chunk("message_delta", delta={"stop_reason": "end_turn"}, usage={"output_tokens": 1})
+    + chunk(
+        "message_delta",
+        delta={"stop_reason": "end_turn", "stop_sequence": None},
+        usage={"output_tokens": 1},
+    )
     + chunk("message_stop")
     + b"0\r\n\r\n"
 )

@@ -1,0 +1,220 @@
+"""A provider that fails, said byte for byte, as the clients of each dialect see it over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.harness import Reply, World, error_message, failed_stream, whole_stream
+from tests.peers import FakeUpstream, Part, rst, says, stall
+from tests.streams_raw import END, START, STREAM, Provider, chunk, delta
+from tests.test_server import DIALECTS, HEADERS, asked
+from tests.test_streaming import ALIVE, heard
+
+KEY = "sk-upstream-canary-2357"
+FIRST, IDLE, KEEPALIVE = 0.8, 0.9, 0.2
+LAST = chunk("content_block_stop", index=0)
+ENDS = (b"[DONE]", b"response.completed", b"message_stop", b"finishReason", b'"finish_reason":"')
+"""What a stream holds only where it has come to a regular end."""
+EACH = pytest.mark.parametrize("dialect", DIALECTS)
+BOTH = pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
+
+
+class Stage:
+    """A gateway before a provider that plays the scripts it is given."""
+
+    def __init__(self) -> None:
+        self.provider = Provider(())
+        backend = {
+            "type": "anthropic",
+            "api_key": KEY,
+            "base_url": self.provider.url,
+            "models": [],
+        }
+        times = {"first_event": FIRST, "idle": IDLE, "keepalive": KEEPALIVE, "total": FIRST}
+        self.world = World(backends={"anthropic": backend}, timeouts=times)
+        self.tasks = self._tasks()
+        self.descriptors = _descriptors()
+
+    @property
+    def fake(self) -> FakeUpstream:
+        return self.provider.fake
+
+    def plays(self, *parts: Part) -> None:
+        """What answers each of the next requests."""
+        self.fake.scripts[:] = [says(*parts)]
+
+    def ask(self, dialect: str, *, stream: bool = True) -> Reply:
+        path, body = asked(dialect, "hi", stream=stream)
+        reply = self.world.post(path, body, **HEADERS[dialect])
+        tells_nothing(reply)
+        return reply
+
+    def settled(self) -> bool:
+        """Whether no task, descriptor or connection is left of a test, within a second."""
+        return eventually(
+            lambda: (
+                self.provider.open() == 0
+                and self._tasks() <= self.tasks
+                and _descriptors() <= self.descriptors
+            )
+        )
+
+    def _tasks(self) -> int:
+        async def count() -> int:
+            return len(asyncio.all_tasks())
+
+        return self.world.loop.run(count())
+
+    def close(self) -> None:
+        self.world.close()
+        self.provider.close()
+
+
+def _descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def eventually(fact: Callable[[], bool], seconds: float = 1.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while not fact() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return fact()
+
+
+def tells_nothing(reply: Reply) -> None:
+    """No key, no place in our code and no address; and an id by which the request is found."""
+    text = reply.body.decode()
+    for secret in (KEY, "Traceback", ".py", "127.0.0.1", "isthmus/"):
+        assert secret not in text
+    assert reply.headers["x-request-id"]
+    assert reply.headers["x-isthmus-exchange"]
+
+
+@pytest.fixture(scope="module")
+def theatre() -> Iterator[Stage]:
+    stage = Stage()
+    yield stage
+    stage.close()
+
+
+@pytest.fixture
+def stage(theatre: Stage) -> Iterator[Stage]:
+    theatre.fake.logs.clear()
+    yield theatre
+    assert theatre.settled()
+
+
+def broken_off(dialect: str, reply: Reply) -> str:
+    """The message of the error that ends a stream, which shows no other end."""
+    outcome = failed_stream(dialect, reply)
+    assert not [end for end in ENDS if end in reply.body]
+    assert outcome.error is not None
+    return outcome.error["message"]
+
+
+def refused(dialect: str, reply: Reply, status: int) -> str:
+    """The message of an error answer of this status, which Anthropic's clients find under its id."""
+    assert reply.status == status, reply.body
+    if dialect == "anthropic":
+        assert reply.json()["request_id"] == reply.headers["request-id"]
+    return error_message(dialect, reply)
+
+
+# --- connections that end, or do not ------------------------------------------------------------
+
+
+@EACH
+@pytest.mark.parametrize("events", [1, 50])
+def test_t001_a_reset_in_the_stream(stage: Stage, dialect: str, events: int) -> None:
+    words = [delta(f"w{n} ") for n in range(100)]
+    stage.plays(STREAM + START, *words[:events], 0.1, rst)
+    started = time.monotonic()
+    reply = stage.ask(dialect)
+    assert time.monotonic() - started < 1.1
+    broken_off(dialect, reply)
+    assert b"w%d " % (events - 1) in reply.body
+    assert len(stage.fake.requests) == 1
+
+
+BEFORE = {
+    "before the head": (rst,),
+    "in the head": (b"HTTP/1.1 200 O", 0.02, rst),
+    "before any event": (STREAM, 0.02, rst),
+    "in the first event": (STREAM + START[:20], 0.02, rst),
+}
+
+
+@EACH
+@BOTH
+@pytest.mark.parametrize("case", BEFORE)
+def test_t002_a_reset_before_the_stream(
+    stage: Stage, dialect: str, stream: bool, case: str
+) -> None:
+    stage.plays(*BEFORE[case])
+    reply = stage.ask(dialect, stream=stream)
+    refused(dialect, reply, 502)
+    assert len(stage.fake.logs) == 1, "nothing was answered yet, but this connection was new"
+    stage.plays(STREAM + START, delta("fine"), END)
+    whole_stream(dialect, stage.ask(dialect))
+    assert len(stage.fake.logs) == 2
+
+
+SOME = START + delta("some")
+TRUNCATED = {
+    "chunks that end": (STREAM + SOME + b"0\r\n\r\n",),
+    "no last chunk": (STREAM + SOME,),
+    "no end of the answer": (STREAM + SOME + LAST + b"0\r\n\r\n",),
+    "a cut event": (STREAM + SOME + LAST[:-20],),
+}
+
+
+@EACH
+@pytest.mark.parametrize("case", TRUNCATED)
+def test_t003_an_end_without_the_last_event(stage: Stage, dialect: str, case: str) -> None:
+    stage.plays(*TRUNCATED[case])
+    reply = stage.ask(dialect)
+    broken_off(dialect, reply)
+    assert b"some" in reply.body
+    if dialect != "anthropic":
+        refused(dialect, stage.ask(dialect, stream=False), 502)
+
+
+@EACH
+@BOTH
+@pytest.mark.parametrize("length", [b"", b"content-length: 2000\r\n"])
+def test_t003_an_answer_shorter_than_its_length(
+    stage: Stage, dialect: str, stream: bool, length: bytes
+) -> None:
+    """Without a length the end of the connection ends the answer; what came is no whole one."""
+    streams = stream or dialect != "anthropic"
+    kind = b"text/event-stream" if streams else b"application/json"
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: " + kind + b"\r\n" + length + b"\r\n"
+    part = b'event: message_start\ndata: {"type":' if streams else b'{"type":"message","content":['
+    stage.plays(head + part)
+    refused(dialect, stage.ask(dialect, stream=stream), 502)
+
+
+@EACH
+@BOTH
+def test_t004_nothing_comes(stage: Stage, dialect: str, stream: bool) -> None:
+    stage.plays(stall)
+    started = time.monotonic()
+    refused(dialect, stage.ask(dialect, stream=stream), 504)
+    assert FIRST * 0.9 < time.monotonic() - started < FIRST + 0.5
+    assert eventually(lambda: stage.provider.open() == 0)
+
+
+@EACH
+def test_t005_a_stall_in_the_stream(stage: Stage, dialect: str) -> None:
+    stage.plays(STREAM + START, *[delta("word ")] * 10, stall)
+    started = time.monotonic()
+    reply = stage.ask(dialect)
+    assert IDLE * 0.9 < time.monotonic() - started < IDLE + 0.6
+    broken_off(dialect, reply)
+    assert heard(dialect, reply.body, ALIVE[dialect]) >= 3
+    assert eventually(lambda: stage.provider.open() == 0)
