@@ -144,13 +144,16 @@ def bare(value: Any) -> Any:
     return block
 
 
+_BLANKS = b" \t\n\r\v\f"
+
+
 def _said(content: Any) -> bytes:
     """The digested form of an assistant turn, the same for the answer and for what comes back of it."""
     if isinstance(content, str):
         content = [{"type": "text", "text": content}]
     text = "".join(block["text"] for block in _of_type(content, "text"))
     calls = [[block["name"], block["input"]] for block in _of_type(content, "tool_use")]
-    return wire.canonical(["assistant", "".join(text.split()), calls])
+    return wire.canonical(["assistant", calls]) + text.encode().translate(None, _BLANKS)
 
 
 def _of_type(content: Any, kind: str) -> Iterator[Block]:
