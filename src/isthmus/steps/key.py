@@ -13,6 +13,8 @@ from isthmus.pipeline import Answer, Call, Step
 from isthmus.request import Request
 
 SESSION = "x-claude-code-session-id"
+ROOT_BYTES = 16 * 1024
+"""How much of a conversation's first message tells it from others."""
 
 
 def choose_key(keys: Mapping[str, tuple[str, ...]]) -> Step:
@@ -29,8 +31,9 @@ def choose_key(keys: Mapping[str, tuple[str, ...]]) -> Step:
 def conversation(request: Request) -> bytes:
     """What stays the same from turn to turn: the client's session, else the first message."""
     session = next((value for name, value in request.headers if name == SESSION), None)
-    return session.encode() if session else request.body.first("messages")
+    return session.encode() if session else request.body.first("messages")[:ROOT_BYTES]
 
 
 def _nearest(pool: tuple[str, ...], root: bytes) -> str:
-    return max(pool, key=lambda key: blake2b(root, key=key.encode()[:64], digest_size=8).digest())
+    same = blake2b(root, digest_size=16).digest()
+    return max(pool, key=lambda key: blake2b(same, key=key.encode()[:64], digest_size=8).digest())
