@@ -198,3 +198,14 @@ def test_what_a_model_refuses_is_named_as_its_client_does(world: World, dialect:
     assert error_message(dialect, reply) == (
         f"{path}: claude-opus-5-5 continues no assistant message: end with one of the user"
     )
+
+
+def test_what_is_only_counted_may_end_with_an_answer(world: World) -> None:
+    path, body = UNCONTINUED["gemini"]
+    address = "/v1beta/models/claude-opus-5-5:countTokens"
+    reply = world.post(address, body)
+    assert (reply.status, reply.json()["totalTokens"] > 0) == (200, True)
+    told = f'{path} changed: claude-opus-5-5 counts no answer alone: a user\'s "." follows it'
+    assert reply.headers["x-isthmus-notes"] == told
+    *_, last = json.loads(world.received()[0].body)["messages"]
+    assert last == {"role": "user", "content": "."}

@@ -79,6 +79,16 @@ def refuse_continuation(body: Body, profile: Profile) -> None:
         raise refuse("output_config.format", "not together with an assistant message at the end")
 
 
+def close_turn(body: Body, profile: Profile, notes: Notes) -> None:
+    """Put a user turn of one character behind a final assistant message that the model cannot go on from.
+
+    For bodies that are only counted: clients count what they hold, whoever spoke last.
+    """
+    if not profile.prefill and thinking.continues(body):
+        body.edit("messages", [*body.peek("messages"), {"role": "user", "content": "."}])
+        notes.changed("messages", f'{profile.id} counts no answer alone: a user\'s "." follows it')
+
+
 def _sampling(body: Body, profile: Profile, notes: Notes) -> None:
     """`temperature` is 1 at most; it, `top_p` and `top_k` go where they are refused."""
     temperature = body.peek("temperature")

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 
 from isthmus import properties, wire
-from isthmus.adapt import adapt, refuse_continuation
+from isthmus.adapt import adapt, close_turn, refuse_continuation
 from isthmus.errors import GatewayError, cut_off, provider_error, quoted
 from isthmus.event import Event
 from isthmus.messages import STREAM_EVENTS, Turn
@@ -77,7 +77,9 @@ def encode(request: Request, target: Target, notes: Notes) -> HttpRequest:
         body.edit("stream", True)
     if not native:
         _fit(body, request, target, notes)
-        if "compaction" not in body:
+        if request.operation == "count_tokens":
+            close_turn(body, _taken(target), notes)
+        elif "compaction" not in body:
             refuse_continuation(body, _taken(target))
         _declare(body, notes)
         if request.pause is not None:
