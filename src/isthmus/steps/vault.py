@@ -50,12 +50,13 @@ def vault(store: Store) -> Step:
         sent = _with_turns(request, restored) if kept is not None else request
         answer = await call(sent)
         rest = turns[kept.end(talk) :] if kept is not None else turns
-        if _is_lost(rest) and _thinks(request, profile):
+        thinks = _thinks(request, profile)
+        if thinks and _is_lost(rest):
             answer.notes.changed("messages", LOST)
 
         async def keep(message: Message) -> None:
             record = _record(message, restored, kept, len(talk.spoken))
-            if record is not None:
+            if record is not None and (thinks or kept is not None or not _is_plain(message)):
                 await store.add(talk.key(message), record)
 
         answer.observers.append(keep)
@@ -257,19 +258,27 @@ def _agree(given: Sequence[Turn], restored: Sequence[Turn]) -> bool:
 
 
 def _record(message: Message, sent: list[Turn], kept: Kept | None, turn: int) -> bytes | None:
-    """What is kept of an answer; None where it holds nothing that the client could lose.
+    """What is kept of an answer; None where it cannot be a turn of the conversation.
 
     ``sent`` are the turns that it answers, ``turn`` how many of them are the assistant's.
     """
     content = sendable(message["content"])
     whole = message.get("stop_reason") not in UNFINISHED and all(map(_is_whole, content))
-    plain = all(block["type"] in PLAIN for block in content)
-    if not whole or not content or (plain and kept is None):
+    if not whole or not content:
         return None
     start = kept.start if kept is not None else turn
     absent = kept.absent(turn) if kept is not None else []
     before = _digest(_reasoning(sent))
     return wire.dumps({"start": start, "absent": absent, "before": before, "content": content})
+
+
+def _is_plain(message: Message) -> bool:
+    """Whether an answer holds nothing that the client could lose.
+
+    Where the model may think, it is kept all the same: another conversation in the same words may be
+    answered with thinking, which must not take its place later.
+    """
+    return all(block["type"] in PLAIN for block in message["content"])
 
 
 def _is_whole(block: Block) -> bool:
