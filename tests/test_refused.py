@@ -88,6 +88,23 @@ def test_a_conversation_that_branched_off_keeps_its_reasoning(world: World) -> N
     assert not first.notes
 
 
+def test_what_was_valid_before_the_change_stays_in_the_branch_without_it(world: World) -> None:
+    first, second = Talk(world), Talk(world)
+    for text in ("One", "Two", "Three"):
+        first.say(text)
+    place = first.items.index({"role": "user", "content": "Two"})
+    second.items = [*first.items]
+    second.items[place] = {"role": "user", "content": "Something else"}
+    second.say("Four")
+    assert second.thoughts() == [0, 0, 0]
+    second.say("Five")
+    assert second.thoughts() == [0, 0, 0, 1]
+    before = len(world.received())
+    first.say("Four")
+    assert len(world.received()) == before + 1
+    assert first.thoughts() == [1, 1, 1]
+
+
 def test_moving_cache_markers_do_not_make_it_forget(talk: Talk) -> None:
     talk.say("Three")
     before = len(talk.world.received())

@@ -10,6 +10,7 @@ Source: Anthropic's page on preserved thinking (strip all of it, and keep it str
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from hashlib import blake2b
@@ -28,6 +29,8 @@ LEFT_OUT = "the provider refused the reasoning of earlier turns: it was left out
 SEALS = {"thinking": "signature", "redacted_thinking": "data"}
 """The field of each kind of reasoning block that tells it from all others."""
 
+_PLACE = re.compile(r"messages\.(\d{1,9})\.")
+
 
 def refused_reasoning(store: Store, strict: Callable[[Request], bool]) -> Step:
     """The step over a store; where ``strict`` holds for a request nothing is left out of it."""
@@ -44,11 +47,22 @@ def refused_reasoning(store: Store, strict: Callable[[Request], bool]) -> Step:
         except GatewayError as error:
             if error.kind != "reasoning_refused":
                 raise
-        for key in seals:
-            await store.add(key, b"")
+            first = _first(error.message)
+        for key, place in seals.items():
+            if place >= first:
+                await store.add(key, b"")
         return await _without(request, max(seals.values()), call)
 
     return step
+
+
+def _first(message: str) -> int:
+    """The place before which the provider found nothing wrong: blocks there may be valid elsewhere.
+
+    What is sent has as many turns as the request or fewer, so that its places are never later ones.
+    """
+    named = _PLACE.match(message)
+    return int(named[1]) if named else 0
 
 
 def _seals(request: Request) -> Iterator[tuple[bytes, int]]:
