@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from isthmus.errors import hidden
 from tests.harness import World, error_message
 from tests.test_server import DIALECTS, HEADERS, asked
 
@@ -131,3 +132,20 @@ def test_a_claude_client_gets_the_very_bytes(world: World, words: str) -> None:
         reply = world.post(path, asks, **HEADERS["anthropic"])
         assert (reply.status, reply.body.decode()) == (400, body)
         assert reply.headers["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("no sk-secret-4711 here", "no [key] here"),
+        ("a page: 'x sk-secret-4711'", "a page: 'x [key]'"),
+        ("a page: 'x sk-secret-47'", "a page: 'x [key]'"),
+        ("a page: \"'x' sk-secre\"", "a page: \"'x' [key]\""),
+        ("a page: 'x sk-secr'", "a page: 'x sk-secr'"),
+        ("'sk-secret-47' is none", "'sk-secret-47' is none"),
+        ("", ""),
+    ],
+)
+def test_a_key_is_hidden_whole_or_cut(text: str, shown: str) -> None:
+    assert hidden(text, "sk-secret-4711") == shown
+    assert hidden(text, "secret") == text, "too short to be a key"

@@ -144,6 +144,22 @@ def quoted(data: bytes, limit: int = 200) -> str:
     return ascii(data[:limit].decode("utf-8", "replace"))
 
 
+SECRET_LENGTH = 8
+"""Shorter keys are placeholders, which may stand in any text."""
+HIDDEN = "[key]"
+
+
+def hidden(text: str, secret: str) -> str:
+    """The text without a secret, nor the beginning of one where a quotation (``quoted``) ends in it."""
+    if len(secret) < SECRET_LENGTH:
+        return text
+    text = text.replace(secret, HIDDEN)
+    for size in range(len(secret) - 1, SECRET_LENGTH - 1, -1):
+        if text[:-1].endswith(secret[:size]) and text[-1] in "'\"":
+            return text[: -size - 1] + HIDDEN + text[-1]
+    return text
+
+
 def broken(what: str) -> GatewayError:
     """The error for a provider that does not keep to its own protocol."""
     return GatewayError("upstream_bad_response", f"the provider sent {what}", source="upstream")

@@ -126,6 +126,10 @@ class Exchange:
                     await self._relay(request, await gateway.answer(request))
             except TimeoutError:
                 raise GatewayError("timeout", "the exchange took too long") from None
+            except GatewayError as error:
+                # What a provider said is quoted, and it may have repeated the key that it was sent.
+                error.message = errors.hidden(error.message, request.key)
+                raise
             except asyncio.CancelledError:
                 if gone():
                     task.uncancel()

@@ -40,8 +40,6 @@ LIST_LIMIT = 4 * 1024 * 1024
 LIST_DEADLINES = Deadlines(connect=5, first_event=5, idle=5, total=10)
 HEAD_SECONDS = 10.0
 """How long the head of a stream waits for its message to start; then pings go out."""
-SECRET_LENGTH = 8
-"""Shorter keys are placeholders, which may stand in any text."""
 HOP = "x-isthmus-hop"
 """Header with the id of the gateway that sent a request, so that one that comes back is noticed."""
 _MESSAGE = re.compile(rb'"type"\s*:\s*"message"')
@@ -216,7 +214,7 @@ class Gateway:
         if not response.header("content-type").startswith("text/event-stream"):
             raise await _not_streamed(response)
         tick = min(self.config.timeouts.keepalive, HEAD_SECONDS)
-        batches = _batches(response, account.dialect.decoder(request), tick)
+        batches = _batches(response, account.dialect.decoder(request), tick, request.key)
         first = await _first(batches, _now)
         answer.events = _rejoined(first, batches)
 
@@ -291,8 +289,8 @@ async def _refusal(response: Response, account: Account, key: str) -> GatewayErr
     A provider that repeats our key in its answer does not give it away.
     """
     body = await response.read(ERROR_LIMIT)
-    if len(key) >= SECRET_LENGTH:
-        body = body.replace(key.encode(), b"[key]")
+    if len(key) >= errors.SECRET_LENGTH:
+        body = body.replace(key.encode(), errors.HIDDEN.encode())
     response.close()
     error = account.dialect.decode_error(response.status, response.headers, body)
     if response.status < 400:
@@ -320,7 +318,9 @@ async def _not_streamed(response: Response) -> GatewayError:
     )
 
 
-async def _batches(response: Response, decoder: Decoder, tick: float) -> AsyncIterator[list[Event]]:
+async def _batches(
+    response: Response, decoder: Decoder, tick: float, key: str
+) -> AsyncIterator[list[Event]]:
     """The events of each read; an empty batch for each ``tick`` seconds of silence."""
     async for data in response.chunks(tick):
         if not data:
@@ -328,6 +328,8 @@ async def _batches(response: Response, decoder: Decoder, tick: float) -> AsyncIt
             continue
         events = decoder.feed(data)
         if events:
+            if events[-1].type == "error":
+                events[-1] = _without(key, events[-1])
             yield events
         if decoder.failure is not None:
             raise decoder.failure
@@ -335,6 +337,13 @@ async def _batches(response: Response, decoder: Decoder, tick: float) -> AsyncIt
             response.close(linger=True)
             return
     decoder.finish()
+
+
+def _without(key: str, event: Event) -> Event:
+    """An error event in which the provider does not give our key away; the same one where it does not."""
+    if len(key) < errors.SECRET_LENGTH or key.encode() not in event.wire:
+        return event
+    return Event(event.wire.replace(key.encode(), errors.HIDDEN.encode()))
 
 
 async def _first(batches: AsyncIterator[list[Event]], clock: Callable[[], float]) -> list[Event]:
