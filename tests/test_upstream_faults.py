@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -218,3 +219,133 @@ def test_t005_a_stall_in_the_stream(stage: Stage, dialect: str) -> None:
     broken_off(dialect, reply)
     assert heard(dialect, reply.body, ALIVE[dialect]) >= 3
     assert eventually(lambda: stage.provider.open() == 0)
+
+
+# --- what is no answer --------------------------------------------------------------------------
+
+NOISE = bytes(range(256)) * 2
+PAGE = f"<html><script>alert('{KEY}')</script>\x1b[31m\r\n\r\n".encode() + b"<p>" * 500
+GARBAGE = {
+    "noise": NOISE,
+    "a page": PAGE,
+    "data that is no JSON": f"event: ping\ndata: not json {KEY}\n\n".encode(),
+    "data that is no object": b'event: ping\ndata: ["ping"]\n\n',
+    "half a character": b'event: ping\ndata: {"type":"ping","x":"\xf0\x9f\x98"}\n\n',
+    "no event": b"\0" * 600 + b"\n\n",
+}
+CUT = b'event: content_block_delta\ndata: {"type":"content_block_delta","ind\n\n'
+HTML = STREAM.replace(b"text/event-stream", b"text/html")
+
+
+def in_a_chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+@EACH
+@pytest.mark.parametrize("case", GARBAGE)
+def test_t007_garbage_in_place_of_a_stream(stage: Stage, dialect: str, case: str) -> None:
+    garbage = in_a_chunk(GARBAGE[case]) + b"0\r\n\r\n"
+    for head in (STREAM, HTML):
+        stage.plays(head + garbage)
+        text = refused(dialect, stage.ask(dialect), 502)
+        assert text.isascii()
+        assert text.isprintable()
+        assert text.count("<p>") * 3 <= 200
+    if dialect != "anthropic":
+        refused(dialect, stage.ask(dialect, stream=False), 502)
+
+
+@EACH
+@pytest.mark.parametrize("case", GARBAGE)
+def test_t007_garbage_in_a_stream(stage: Stage, dialect: str, case: str) -> None:
+    stage.plays(STREAM + START, delta("fine"), 0.02, in_a_chunk(GARBAGE[case]) + b"0\r\n\r\n")
+    reply = stage.ask(dialect)
+    text = broken_off(dialect, reply)
+    assert text.isascii()
+    assert text.isprintable()
+    assert b"fine" in reply.body
+    assert not [raw for raw in (b"\x00", b"\x1b", b"<p>" * 70) if raw in reply.body]
+
+
+@EACH
+def test_t007_an_event_that_is_cut(stage: Stage, dialect: str) -> None:
+    """For who speaks the provider's dialect it is relayed: within events its words are not read."""
+    stage.plays(STREAM + START, delta("fine"), in_a_chunk(CUT) + b"0\r\n\r\n")
+    reply = stage.ask(dialect)
+    if dialect == "anthropic":
+        assert reply.body.endswith(b"}}\n\n")
+        assert reply.body.count(CUT) == reply.body.count(b"event: error\n") == 1
+    else:
+        broken_off(dialect, reply)
+
+
+KEY_AT_THE_EDGE = b"x" * (200 - len(KEY) + 3) + KEY.encode()
+
+
+@EACH
+def test_t007_a_quotation_that_ends_in_our_key(stage: Stage, dialect: str) -> None:
+    for head, after in ((HTML, b""), (STREAM, b"\n\n")):
+        stage.plays(head + in_a_chunk(KEY_AT_THE_EDGE + after) + b"0\r\n\r\n")
+        text = refused(dialect, stage.ask(dialect), 502)
+        assert text.endswith("x[key]'")
+
+
+@EACH
+@BOTH
+@pytest.mark.parametrize("data", [b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03", NOISE, PAGE])
+def test_t007_bytes_that_are_no_http(stage: Stage, dialect: str, stream: bool, data: bytes) -> None:
+    stage.plays(data)
+    refused(dialect, stage.ask(dialect, stream=stream), 502)
+
+
+DISGUISED = {
+    "overloaded_error": 529,
+    "rate_limit_error": 429,
+    "authentication_error": 502,
+    "not_found_error": 404,
+    "invalid_request_error": 400,
+    "of_tomorrow": 500,
+}
+
+
+def told(status: int, dialect: str) -> int:
+    """What becomes of a status that only Anthropic's clients know."""
+    return 503 if status == 529 and dialect != "anthropic" else status
+
+
+@EACH
+@BOTH
+@pytest.mark.parametrize("kind", DISGUISED)
+def test_t008_an_error_with_status_200(stage: Stage, dialect: str, stream: bool, kind: str) -> None:
+    body = json.dumps({"type": "error", "error": {"type": kind, "message": f"no, {KEY}"}}).encode()
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+    stage.plays(head % len(body) + body)
+    text = refused(dialect, stage.ask(dialect, stream=stream), told(DISGUISED[kind], dialect))
+    assert text == "no, [key]"
+
+
+STREAMED = {
+    "overloaded_error": (
+        529,
+        ("overloaded_error", "overloaded_error", "server_is_overloaded", "UNAVAILABLE"),
+    ),
+    "rate_limit_error": (
+        429,
+        ("rate_limit_error", "rate_limit_error", "rate_limit_exceeded", "RESOURCE_EXHAUSTED"),
+    ),
+    "api_error": (500, ("api_error", "server_error", "server_error", "INTERNAL")),
+}
+"""Errors as events: their status, and their name in each of DIALECTS."""
+
+
+@EACH
+@pytest.mark.parametrize("kind", STREAMED)
+def test_t021_an_error_in_the_stream(stage: Stage, dialect: str, kind: str) -> None:
+    error = chunk("error", error={"type": kind, "message": f"enough of {KEY}"})
+    stage.plays(STREAM + START, delta("some"), 0.02, error + b"0\r\n\r\n")
+    outcome = failed_stream(dialect, reply := stage.ask(dialect))
+    assert not [end for end in ENDS if end in reply.body]
+    status, names = STREAMED[kind]
+    assert names[DIALECTS.index(dialect)] in json.dumps(outcome.error)
+    stage.plays(STREAM, error + b"0\r\n\r\n")
+    refused(dialect, stage.ask(dialect), told(status, dialect))
