@@ -2,98 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
+import re
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
-from tests.harness import Reply, World, error_message, failed_stream, whole_stream
-from tests.peers import FakeUpstream, Part, rst, says, stall
+from tests.harness import failed_stream, whole_stream
+from tests.peers import rst, stall
+from tests.staged import ENDS, FIRST, IDLE, KEY, Stage, broken_off, eventually, refused
 from tests.streams_raw import END, START, STREAM, Provider, chunk, delta
-from tests.test_server import DIALECTS, HEADERS, asked
+from tests.test_server import DIALECTS
 from tests.test_streaming import ALIVE, heard
 
-KEY = "sk-upstream-canary-2357"
-FIRST, IDLE, KEEPALIVE = 0.8, 0.9, 0.2
 LAST = chunk("content_block_stop", index=0)
-ENDS = (b"[DONE]", b"response.completed", b"message_stop", b"finishReason", b'"finish_reason":"')
-"""What a stream holds only where it has come to a regular end."""
 EACH = pytest.mark.parametrize("dialect", DIALECTS)
 BOTH = pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
-
-
-class Stage:
-    """A gateway before a provider that plays the scripts it is given."""
-
-    def __init__(self) -> None:
-        self.provider = Provider(())
-        backend = {
-            "type": "anthropic",
-            "api_key": KEY,
-            "base_url": self.provider.url,
-            "models": [],
-        }
-        times = {"first_event": FIRST, "idle": IDLE, "keepalive": KEEPALIVE, "total": FIRST}
-        self.world = World(backends={"anthropic": backend}, timeouts=times)
-        self.tasks = self._tasks()
-        self.descriptors = _descriptors()
-
-    @property
-    def fake(self) -> FakeUpstream:
-        return self.provider.fake
-
-    def plays(self, *parts: Part) -> None:
-        """What answers each of the next requests."""
-        self.fake.scripts[:] = [says(*parts)]
-
-    def ask(self, dialect: str, *, stream: bool = True) -> Reply:
-        path, body = asked(dialect, "hi", stream=stream)
-        reply = self.world.post(path, body, **HEADERS[dialect])
-        tells_nothing(reply)
-        return reply
-
-    def settled(self) -> bool:
-        """Whether no task, descriptor or connection is left of a test, within a second."""
-        return eventually(
-            lambda: (
-                self.provider.open() == 0
-                and self._tasks() <= self.tasks
-                and _descriptors() <= self.descriptors
-            )
-        )
-
-    def _tasks(self) -> int:
-        async def count() -> int:
-            return len(asyncio.all_tasks())
-
-        return self.world.loop.run(count())
-
-    def close(self) -> None:
-        self.world.close()
-        self.provider.close()
-
-
-def _descriptors() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
-def eventually(fact: Callable[[], bool], seconds: float = 1.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while not fact() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return fact()
-
-
-def tells_nothing(reply: Reply) -> None:
-    """No key, no place in our code and no address; and an id by which the request is found."""
-    text = reply.body.decode()
-    for secret in (KEY, "Traceback", ".py", "127.0.0.1", "isthmus/"):
-        assert secret not in text
-    assert reply.headers["x-request-id"]
-    assert reply.headers["x-isthmus-exchange"]
 
 
 @pytest.fixture(scope="module")
@@ -108,22 +33,6 @@ def stage(theatre: Stage) -> Iterator[Stage]:
     theatre.fake.logs.clear()
     yield theatre
     assert theatre.settled()
-
-
-def broken_off(dialect: str, reply: Reply) -> str:
-    """The message of the error that ends a stream, which shows no other end."""
-    outcome = failed_stream(dialect, reply)
-    assert not [end for end in ENDS if end in reply.body]
-    assert outcome.error is not None
-    return outcome.error["message"]
-
-
-def refused(dialect: str, reply: Reply, status: int) -> str:
-    """The message of an error answer of this status, which Anthropic's clients find under its id."""
-    assert reply.status == status, reply.body
-    if dialect == "anthropic":
-        assert reply.json()["request_id"] == reply.headers["request-id"]
-    return error_message(dialect, reply)
 
 
 # --- connections that end, or do not ------------------------------------------------------------
@@ -233,6 +142,7 @@ GARBAGE = {
     "half a character": b'event: ping\ndata: {"type":"ping","x":"\xf0\x9f\x98"}\n\n',
     "no event": b"\0" * 600 + b"\n\n",
 }
+BARE = STREAM.replace(b"transfer-encoding: chunked\r\n", b"")
 CUT = b'event: content_block_delta\ndata: {"type":"content_block_delta","ind\n\n'
 HTML = STREAM.replace(b"text/event-stream", b"text/html")
 
@@ -349,3 +259,108 @@ def test_t021_an_error_in_the_stream(stage: Stage, dialect: str, kind: str) -> N
     assert names[DIALECTS.index(dialect)] in json.dumps(outcome.error)
     stage.plays(STREAM, error + b"0\r\n\r\n")
     refused(dialect, stage.ask(dialect), told(status, dialect))
+
+
+# --- text that is cut ---------------------------------------------------------------------------
+
+CUTTABLE = "Grüße 😀漢字\r\n"
+
+
+def spoken(*texts: str, line_end: bytes = b"\n") -> bytes:
+    """A whole stream without chunks, in raw UTF-8, with these texts as its pieces."""
+    values = re.findall(rb"data: (.*)\n", START + b"".join(map(delta, texts)) + END)
+    named = [(value["type"], value) for value in map(json.loads, values)]
+    lines = [
+        f"event: {name}\ndata: {json.dumps(value, ensure_ascii=False)}\n\n" for name, value in named
+    ]
+    return "".join(lines).encode().replace(b"\n", line_end)
+
+
+def lasting(body: bytes) -> bytes:
+    """A stream without the moments at which it was made."""
+    return re.sub(rb'"(created|created_at|completed_at)":\d+', b"", body)
+
+
+@EACH
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n"], ids=["LF", "CRLF"])
+def test_t009_a_stream_cut_anywhere(stage: Stage, dialect: str, line_end: bytes) -> None:
+    """In two, in every seventh place beginning at another one for each dialect; and byte for byte."""
+    body = spoken("Hi ", CUTTABLE, line_end=line_end)
+    stage.plays(BARE + body)
+    whole = lasting(stage.ask(dialect).body)
+    assert "\ufffd" not in whole.decode()
+    for at in range(DIALECTS.index(dialect), len(body), 7):
+        stage.plays(BARE + body[:at], 0.001, body[at:])
+        assert lasting(stage.ask(dialect).body) == whole, at
+    bytewise = [in_a_chunk(body[at : at + 1]) for at in range(len(body))]
+    stage.plays(STREAM, *[part for one in bytewise for part in (one, 0.0)], b"0\r\n\r\n")
+    assert lasting(stage.ask(dialect).body) == whole
+
+
+HALVES = {
+    "a pair over two events": (["one \\ud83d", "\\ude00 two"], "one 😀 two"),
+    "a half alone": (["one \\ud83d", " two"], "one \ufffd two"),
+    "a half at the end": (["one ", "two \\ude00"], "one two \ufffd"),
+    "two halves the wrong way": (["\\ude00", "\\ud83d"], "\ufffd\ufffd"),
+}
+
+
+@EACH
+@BOTH
+@pytest.mark.parametrize("case", HALVES)
+def test_t023_halves_of_a_character(stage: Stage, dialect: str, stream: bool, case: str) -> None:
+    """As JSON escapes them. Claude clients get the bytes as they came, and join them themselves."""
+    texts, joined = HALVES[case]
+    if not stream and dialect == "anthropic":
+        pytest.skip("the provider's own answer, byte for byte")
+    data = spoken(*(text.replace("\\u", "~u") for text in texts)).replace(b"~u", b"\\u")
+    stage.plays(BARE + data)
+    reply = stage.ask(dialect, stream=stream)
+    assert reply.status == 200
+    if dialect == "anthropic":
+        assert reply.body == data
+    elif stream:
+        assert joined in json.dumps(whole_stream(dialect, reply).message, ensure_ascii=False)
+    else:
+        assert joined in json.dumps(reply.json(), ensure_ascii=False)
+
+
+# --- other answers, other places ----------------------------------------------------------------
+
+EVIL = b'HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 14\r\n\r\ndata: "EVIL"\n\n'
+
+
+@EACH
+@pytest.mark.parametrize("wait", [(), (0.1,)], ids=["in the same packet", "later"])
+def test_t019_an_answer_that_nobody_asked_for(
+    stage: Stage, dialect: str, wait: tuple[float, ...]
+) -> None:
+    good = STREAM + START + delta("good") + END
+    stage.plays(*((good, *wait, EVIL) if wait else (good + EVIL,)), stall)
+    for n in range(3):
+        reply = stage.ask(dialect)
+        assert b"EVIL" not in reply.body
+        assert b"good" in reply.body
+        whole_stream(dialect, reply)
+        time.sleep(0.15)
+        assert len(stage.fake.logs) == n + 1
+
+
+@EACH
+@BOTH
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_t020_redirects(stage: Stage, dialect: str, stream: bool, status: int) -> None:
+    elsewhere = Provider(())
+    try:
+        for place in (f"{elsewhere.url}/v1/x", "file:///etc/passwd", "http://169.254.169.254/"):
+            head = f"HTTP/1.1 {status} Away\r\nlocation: {place}\r\ncontent-length: 0\r\n\r\n"
+            stage.plays(head.encode())
+            reply = stage.ask(dialect, stream=stream)
+            text = refused(dialect, reply, 502)
+            assert str(status) in text
+            assert "location" not in reply.headers
+            assert place not in text
+        assert len(stage.fake.requests) == 3
+        assert not elsewhere.fake.logs
+    finally:
+        elsewhere.close()
