@@ -93,6 +93,8 @@ async def serve(
     """The same in a running loop; ends when it is cancelled or signalled."""
     kept = stores.in_memory(config, monotonic)
     async with contextlib.AsyncExitStack() as stack:
+        # First of all: a signal that comes while we start must leave nothing behind.
+        stop, hurry = stack.enter_context(signals())
         bound = listeners(config, environ, stack) if team is None else team.listeners
         line = None
         if team is not None:
@@ -108,11 +110,10 @@ async def serve(
                 application = Application(gateway, ROUTES[name], bodies)
                 port = Port(application, application.answer)
                 await edge.listen(listener, port, _tls(config, listener))
-            with signals() as (stop, hurry):
-                ready(ports(bound))
-                await _told(stop, line)
-                edge.stop()
-                await _drained(edge, hurry, config.timeouts.drain)
+            ready(ports(bound))
+            await _told(stop, line)
+            edge.stop()
+            await _drained(edge, hurry, config.timeouts.drain)
         finally:
             await edge.close()
             await gateway.stop()

@@ -12,6 +12,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 BACKLOG = 2048
+SEND_BUFFER = 256 * 1024
+"""Bytes that the system holds for a client that does not read, of itself several MB. What is accepted
+on a socket inherits it."""
 FIRST_PASSED = 3
 """The first descriptor that is passed (sd_listen_fds(3))."""
 
@@ -23,6 +26,7 @@ def tcp(host: str, port: int) -> socket.socket:
     listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         listener.bind(address)
         listener.listen(BACKLOG)
         listener.setblocking(False)

@@ -64,21 +64,21 @@ async def supervise(config: Config, ready: Ready, environ: Mapping[str, str] = o
 
     Raises OSError when an address cannot be bound, and Failed when the first workers do not start.
     """
-    with contextlib.ExitStack() as stack:
+    async with contextlib.AsyncExitStack() as stack:
+        stop, hurry = stack.enter_context(server.signals())
         listeners = server.listeners(config, environ, stack)
         crew = _Crew(config, listeners, stores.in_memory(config, monotonic))
-        async with contextlib.AsyncExitStack() as leaving:
-            leaving.push_async_callback(crew.end)
-            await crew.start()
-            with server.signals() as (stop, hurry):
-                ready(server.ports(listeners))
-                await stop.wait()
-                crew.stop()
-                waits = [asyncio.create_task(crew.ended()), asyncio.create_task(hurry.wait())]
-                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-                if hurry.is_set():
-                    crew.stop()
-                await waits[0]
+        stack.push_async_callback(crew.end)
+        await crew.start()
+        ready(server.ports(listeners))
+        await stop.wait()
+        crew.stop()
+        waits = [asyncio.create_task(crew.ended()), asyncio.create_task(hurry.wait())]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        if hurry.is_set():
+            crew.stop()
+        await waits[0]
+        waits[1].cancel()
 
 
 @dataclass(slots=True)
