@@ -276,7 +276,7 @@ def test_errors_of_anthropic_as_they_were_written(world: World) -> None:
 
 
 def test_what_the_readme_says_of_codex(world: World) -> None:
-    page = (ROOT / "docs" / "responses.md").read_text()
+    page = (ROOT / "docs" / "clients" / "codex.md").read_text()
     [printed] = re.findall(r"(?ms)^```toml\n(.*?)^```$", page)
     settings = tomllib.loads(printed)
     provider = settings["model_providers"][settings["model_provider"]]
