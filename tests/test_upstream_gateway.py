@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,7 +13,8 @@ from typing import Any
 import pytest
 
 from tests.harness import Reply, World, error_message, message
-from tests.peers import FakeUpstream, Script, says
+from tests.peers import FakeUpstream, Script, blackhole, heard, says, stall
+from tests.test_server import DIALECTS, HEADERS, asked
 
 KEY = "sk-upstream-canary-0815"
 PASSWORD = "sesame-canary-0815"
@@ -31,7 +34,6 @@ OK = (
     b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(ANSWER)
     + ANSWER
 )
-PATHS = {"anthropic": "/anthropic/v1/messages", "openai-chat": "/v1/chat/completions"}
 
 
 @contextmanager
@@ -57,26 +59,40 @@ def provider(*scripts: Script) -> Iterator[FakeUpstream]:
         loop.close()
 
 
-def ask(world: World, dialect: str = "anthropic") -> Reply:
-    return world.post(PATHS[dialect], message(), anthropic_version="2023-06-01")
+def ask(world: World) -> Reply:
+    return world.post("/anthropic/v1/messages", message(), anthropic_version="2023-06-01")
 
 
-@pytest.mark.parametrize("dialect", PATHS)
-@pytest.mark.parametrize(
-    ("url", "words"),
-    [
-        ("http://no-such-host.invalid", "cannot be looked up"),
-        ("http://127.0.0.1:1", "cannot be reached"),
-        ("https://127.0.0.1:{port}", "TLS failed"),
-    ],
-)
-def test_what_kept_us_from_the_provider_is_told_apart(dialect: str, url: str, words: str) -> None:
-    with provider(says(OK)) as fake, gateway(url.format(port=fake.port)) as world:
-        reply = ask(world, dialect)
-        text = error_message(dialect, reply)
-        assert (reply.status, words in text) == (502, True)
-        for secret in (KEY, "127.0.0.1", "no-such-host"):
-            assert secret not in text
+SOON = {"connect": 0.25}
+SPEAKS_PLAINLY = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n"
+UNREACHED = [
+    ("http://no-such-host.invalid", "cannot be looked up"),
+    ("http://127.0.0.1:1", "cannot be reached"),
+    ("https://127.0.0.1:{port}", "TLS failed"),
+    ("http://127.0.0.1:{blackhole}", "cannot be reached"),
+    ("https://127.0.0.1:{deaf}", "TLS failed"),
+]
+
+
+@pytest.mark.parametrize(("url", "words"), UNREACHED, ids=["DNS", "refused", "plain", "SYN", "TLS"])
+def test_t024_t025_t026_what_kept_us_from_the_provider_is_told_apart(url: str, words: str) -> None:
+    """In every dialect, in time, without a name, an address or a key; and nothing is sent in the clear."""
+    with provider((heard, SPEAKS_PLAINLY)) as fake, provider((stall,)) as deaf, blackhole() as hole:
+        place = url.format(port=fake.port, blackhole=hole, deaf=deaf.port)
+        with gateway(place, timeouts=SOON) as world:
+            for dialect, stream in itertools.product(DIALECTS, (False, True)):
+                path, body = asked(dialect, "hi", stream=stream)
+                started = time.monotonic()
+                reply = world.post(path, body, **HEADERS[dialect])
+                assert time.monotonic() - started < 2
+                text = error_message(dialect, reply)
+                assert (reply.status, words in text) == (502, True), text
+                assert reply.headers["x-request-id"]
+                for secret in (KEY, "127.0.0.1", "no-such-host", "Traceback", ".py"):
+                    assert secret not in reply.body.decode()
+        for log in (*fake.logs, *deaf.logs):
+            assert b"HTTP" not in log.received
+            assert KEY.encode() not in log.received
 
 
 def test_a_backend_behind_a_proxy() -> None:
