@@ -59,6 +59,7 @@ class Talk(asyncio.Protocol):
         self._may_write = asyncio.Event()
         self._may_write.set()
         self._task: asyncio.Task[None] | None = None
+        self._lost = False
 
     # what steps use
 
@@ -101,6 +102,7 @@ class Talk(asyncio.Protocol):
         return self.transport.get_extra_info("ssl_object") is None
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._lost = True
         self.log.reset = exc is not None
         self._seen_closed()
         self._may_write.set()
@@ -127,7 +129,8 @@ class Talk(asyncio.Protocol):
     def end(self) -> None:
         if self._task is not None:
             self._task.cancel()
-        self.transport.abort()
+        if not self._lost:  # asyncio fails at some transports that are closed already
+            self.transport.abort()
 
 
 class FakeUpstream:
