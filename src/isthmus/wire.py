@@ -327,6 +327,8 @@ class Frames:
         if not self._started or len(self._buffer) + len(data) > EVENT_LIMIT:
             return b"", data
         if self._buffer:
+            if b"\n\n" not in data and not (data[:1] == b"\n" == self._buffer[-1:]):
+                return b"", data  # to copy a frame that goes on with every read would be quadratic
             data = bytes(self._buffer) + data
             self._buffer.clear()
             self._scanned = 0
