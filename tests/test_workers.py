@@ -167,6 +167,20 @@ def test_workers_that_cannot_start_are_told_of(monkeypatch: pytest.MonkeyPatch) 
         asyncio.run(workers.supervise(config, lambda ports: None, {}))
 
 
+def test_workers_that_cannot_even_be_spawned_are_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    config = Config.model_validate(
+        {"port": 0, "workers": 2, "backends": {"a": {"type": "simulator"}}}
+    )
+    with pytest.raises(workers.Failed, match="cannot be started"):
+        asyncio.run(workers.supervise(config, lambda ports: None, {}))
+
+
+@pytest.mark.parametrize(("limit", "count", "each"), [(10_000, 1, 10_000), (10, 3, 4), (1, 4, 1)])
+def test_workers_share_a_limit(limit: int, count: int, each: int) -> None:
+    assert Config.model_validate({"workers": count}).share(limit) == each
+
+
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[tuple[int, int]]:
     """A supervisor of its own on the command line: its pid and its port."""

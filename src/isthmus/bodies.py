@@ -45,7 +45,7 @@ class Bodies:
 
     def __init__(self, config: Config) -> None:
         self._limit = config.limits.body_bytes
-        self._room = config.limits.incoming_body_bytes
+        self._room = config.share(config.limits.incoming_body_bytes)
         self._idle = config.timeouts.body_idle
         self.held = 0
         """Bytes of bodies that are not complete yet, or not decoded."""

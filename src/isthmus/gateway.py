@@ -253,10 +253,9 @@ def _now() -> float:
 
 
 def _bounds(config: Config) -> Bounds:
-    """What each process may use of the limits that hold for all together."""
-    own, workers = config.limits.connections_per_key, config.workers
-    each = -(-config.limits.connections_per_backend // workers)
-    return Bounds(each, None if own is None else -(-own // workers))
+    own = config.limits.connections_per_key
+    each = config.share(config.limits.connections_per_backend)
+    return Bounds(each, None if own is None else config.share(own))
 
 
 def _is_model(row: Any) -> bool:

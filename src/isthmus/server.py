@@ -179,7 +179,7 @@ def _limits(config: Config) -> Limits:
         head_seconds=times.head, idle_seconds=times.client_idle, stall_seconds=times.client_stall
     )
     most = config.limits.connections
-    return limits if most is None else replace(limits, connections=most)
+    return limits if most is None else replace(limits, connections=config.share(most))
 
 
 def _tls(config: Config, listener: socket.socket) -> ssl.SSLContext | None:

@@ -197,14 +197,9 @@ class Limits(Section):
     )
 
 
-class VaultConfig(Section):
-    """What is kept of Claude's answers for clients that cannot give it back."""
+class Kept(Section):
+    """How much is kept between requests, and for how long."""
 
-    enabled: Switch = Field(
-        True,
-        title="true or false",
-        description="Whether reasoning is kept between the requests of a conversation.",
-    )
     max_bytes: StoreBytes = Field(
         67_108_864,
         title="bytes",
@@ -215,7 +210,17 @@ class VaultConfig(Section):
     )
 
 
-class ResponsesConfig(Section):
+class VaultConfig(Kept):
+    """What is kept of Claude's answers for clients that cannot give it back."""
+
+    enabled: Switch = Field(
+        True,
+        title="true or false",
+        description="Whether reasoning is kept between the requests of a conversation.",
+    )
+
+
+class ResponsesConfig(Kept):
     """What is kept of responses for clients of OpenAI's Responses API."""
 
     store: Switch = Field(
@@ -223,14 +228,6 @@ class ResponsesConfig(Section):
         title="true or false",
         description="Whether responses are kept, unless a client's own `store` is false; "
         "`previous_response_id` needs it.",
-    )
-    max_bytes: StoreBytes = Field(
-        67_108_864,
-        title="bytes",
-        description="How much is kept at most; what was used longest ago goes first.",
-    )
-    max_age: Seconds = Field(
-        86_400.0, title="seconds", description="How long a response is kept after its last use."
     )
 
 
@@ -347,6 +344,10 @@ class Config(Section):
     timeouts: Timeouts = Timeouts()
     vault: VaultConfig = VaultConfig()
     responses: ResponsesConfig = ResponsesConfig()
+
+    def share(self, limit: int) -> int:
+        """What each worker may use of a limit that holds for all of them together."""
+        return -(-limit // self.workers)
 
     @model_validator(mode="before")
     @classmethod

@@ -133,10 +133,11 @@ class _Crew:
             began = monotonic()
             try:
                 await self._run(first)
-            except Failed as failed:
+            except (Failed, OSError) as error:
                 if not first.done():
-                    first.set_exception(failed)
+                    first.set_exception(Failed(f"a worker cannot be started: {error}"))
                     return
+                _log.error("a worker cannot be started", reason=str(error))
             if self.stopping:
                 return
             steady = monotonic() - began > STEADY_SECONDS
@@ -147,7 +148,11 @@ class _Crew:
         """One worker from its start to its end. Raises Failed where it ends before it serves."""
         own, other = socket.socketpair()
         with other:
-            process = await self._spawn(other)
+            try:
+                process = await self._spawn(other)
+            except OSError:
+                own.close()
+                raise
         self._running.add(process)
         serving = asyncio.create_task(shared.serve(self.kept, own))
         try:
