@@ -261,6 +261,23 @@ def test_a_store_over_a_line_is_the_store() -> None:
     asyncio.run(scenario())
 
 
+def test_an_owner_that_hangs_fills_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared, "CALL_SECONDS", 0.01)
+    monkeypatch.setattr(shared, "UNREAD_LIMIT", 1_000_000)
+
+    async def scenario() -> None:
+        mine, theirs = socket.socketpair()
+        line = await Line.open(theirs)
+        store = SharedStore(line, "vault")
+        for _ in range(20):
+            await store.add(b"a", bytes(500_000))
+        assert line.unread <= 1_500_000 + 1000
+        mine.close()
+        await line.close()
+
+    asyncio.run(scenario())
+
+
 def test_nobody_waits_for_an_owner_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shared, "CALL_SECONDS", 0.05)
 

@@ -7,7 +7,6 @@ way, ``[number, result]`` the other. A connection's calls are answered in their 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
@@ -19,6 +18,8 @@ from isthmus.storage import Store
 
 MESSAGE_LIMIT = 256 * 1024 * 1024
 """Bytes of one message: a response is stored whole."""
+UNREAD_LIMIT = 16 * 1024 * 1024
+"""Bytes that the owner has not read; with more than that it is out of reach, lest they fill the memory."""
 CALL_SECONDS = 2.0
 """How long a worker waits for the owner of the state; then it goes on as if nothing were kept."""
 _SIZE = 4
@@ -74,9 +75,17 @@ class Line:
     async def open(cls, connection: socket.socket) -> Line:
         return cls(*await asyncio.open_connection(sock=connection, limit=MESSAGE_LIMIT))
 
+    @property
+    def unread(self) -> int:
+        """Bytes that the owner has not taken yet."""
+        return self._writer.transport.get_write_buffer_size()
+
     async def call(self, store: str, operation: str, *arguments: Any) -> Any:
-        """The result of an operation. Raises TimeoutError where none comes in CALL_SECONDS."""
-        if self.lost.is_set():
+        """The result of an operation. Raises TimeoutError where none comes in CALL_SECONDS.
+
+        Also at once where the owner is gone, or has not read UNREAD_LIMIT bytes.
+        """
+        if self.lost.is_set() or self.unread > UNREAD_LIMIT:
             raise TimeoutError
         self._numbers += 1
         number = self._numbers
@@ -89,13 +98,16 @@ class Line:
             del self._calls[number]
 
     async def _listen(self) -> None:
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+        try:
             while True:
                 number, result = _decode(await _read(self._reader))
                 waiting = self._calls.get(number)
                 if waiting is not None and not waiting.done():
                     waiting.set_result(result)
-        self.lost.set()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return
+        finally:
+            self.lost.set()
 
     async def close(self) -> None:
         self._task.cancel()
