@@ -14,6 +14,9 @@ from tests.test_server import HEADERS, asked
 
 KEY = "sk-upstream-canary-2357"
 FIRST, IDLE, KEEPALIVE = 0.8, 0.9, 0.2
+"""What a hurried gateway waits for, in seconds."""
+PATIENT = 20.0
+"""What the others wait: longer than a busy machine can keep a test waiting."""
 ENDS = (b"[DONE]", b"response.completed", b"message_stop", b"finishReason", b'"finish_reason":"')
 """What a stream holds only where it has come to a regular end."""
 
@@ -21,7 +24,7 @@ ENDS = (b"[DONE]", b"response.completed", b"message_stop", b"finishReason", b'"f
 class Stage:
     """A gateway before a provider that plays the scripts it is given."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, hurried: bool = False) -> None:
         self.provider = Provider(())
         backend = {
             "type": "anthropic",
@@ -29,8 +32,14 @@ class Stage:
             "base_url": self.provider.url,
             "models": [],
         }
-        times = {"first_event": FIRST, "idle": IDLE, "keepalive": KEEPALIVE, "total": FIRST}
+        first, idle = (FIRST, IDLE) if hurried else (PATIENT, PATIENT)
+        times = {"first_event": first, "idle": idle, "keepalive": KEEPALIVE, "total": first}
         self.world = World(backends={"anthropic": backend}, timeouts=times)
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget what was played, and count what there is before a test."""
+        self.fake.logs.clear()
         self.tasks = self._tasks()
         self.descriptors = _descriptors()
 

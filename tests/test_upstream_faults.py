@@ -28,11 +28,26 @@ def theatre() -> Iterator[Stage]:
     stage.close()
 
 
+@pytest.fixture(scope="module")
+def hurried_theatre() -> Iterator[Stage]:
+    stage = Stage(hurried=True)
+    yield stage
+    stage.close()
+
+
 @pytest.fixture
 def stage(theatre: Stage) -> Iterator[Stage]:
-    theatre.fake.logs.clear()
+    theatre.begin()
     yield theatre
     assert theatre.settled()
+
+
+@pytest.fixture
+def hurried(hurried_theatre: Stage) -> Iterator[Stage]:
+    """A stage whose gateway does not wait for long."""
+    hurried_theatre.begin()
+    yield hurried_theatre
+    assert hurried_theatre.settled()
 
 
 # --- connections that end, or do not ------------------------------------------------------------
@@ -111,23 +126,23 @@ def test_t003_an_answer_shorter_than_its_length(
 
 @EACH
 @BOTH
-def test_t004_nothing_comes(stage: Stage, dialect: str, stream: bool) -> None:
-    stage.plays(stall)
+def test_t004_nothing_comes(hurried: Stage, dialect: str, stream: bool) -> None:
+    hurried.plays(stall)
     started = time.monotonic()
-    refused(dialect, stage.ask(dialect, stream=stream), 504)
+    refused(dialect, hurried.ask(dialect, stream=stream), 504)
     assert FIRST * 0.9 < time.monotonic() - started < FIRST + 0.5
-    assert eventually(lambda: stage.provider.open() == 0)
+    assert eventually(lambda: hurried.provider.open() == 0)
 
 
 @EACH
-def test_t005_a_stall_in_the_stream(stage: Stage, dialect: str) -> None:
-    stage.plays(STREAM + START, *[delta("word ")] * 10, stall)
+def test_t005_a_stall_in_the_stream(hurried: Stage, dialect: str) -> None:
+    hurried.plays(STREAM + START, *[delta("word ")] * 10, stall)
     started = time.monotonic()
-    reply = stage.ask(dialect)
+    reply = hurried.ask(dialect)
     assert IDLE * 0.9 < time.monotonic() - started < IDLE + 0.6
     broken_off(dialect, reply)
     assert heard(dialect, reply.body, ALIVE[dialect]) >= 3
-    assert eventually(lambda: stage.provider.open() == 0)
+    assert eventually(lambda: hurried.provider.open() == 0)
 
 
 # --- what is no answer --------------------------------------------------------------------------
