@@ -46,6 +46,11 @@ class ProfileConfig(Section):
         "stands above; by default the model of this name, else the newest.",
     )
     display_name: Line = Field(_SAME, title="text", description="Its name in model lists.")
+    line: Name | None = Field(
+        _SAME,
+        title="name or null",
+        description="The family of models whose rate limits it shares; null where it has its own.",
+    )
     aliases: list[Name] = Field(
         _SAME, title="list of names", description="Other names under which it is asked for."
     )

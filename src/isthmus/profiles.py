@@ -25,6 +25,8 @@ class Profile:
 
     id: str
     display_name: str
+    line: str | None
+    """The family of models that it belongs to; a provider limits the rate of each family."""
     aliases: tuple[str, ...]
     status: Literal["active", "deprecated", "retired"]
     released: str | None
