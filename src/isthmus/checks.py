@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 from isthmus import sockets
+from isthmus.backend_settings import BACKEND_NAME, BACKEND_TYPES
 from isthmus.profile_settings import wrong_profiles
-from isthmus.settings import BACKEND_NAME, BACKEND_TYPES, Config
+from isthmus.settings import Config
 from isthmus.yamldoc import KeyPath, did_you_mean, quoted
 
 Found = Iterator[tuple[KeyPath, str]]

@@ -11,15 +11,14 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from isthmus import yamldoc
+from isthmus.backend_settings import BACKEND_TYPES, BackendConfig
 from isthmus.checks import CHECKS, dotted, is_loopback
 from isthmus.proxies import from_environment
 from isthmus.settings import (
-    BACKEND_TYPES,
     CONFIG_FILE,
     CONFIG_VARIABLE,
     SETTINGS,
     AuthConfig,
-    BackendConfig,
     Config,
     Limits,
     Setting,

@@ -13,15 +13,14 @@ import typer
 from pydantic import BaseModel
 
 from isthmus import dialect_pages
+from isthmus.backend_settings import BACKEND_TYPES, BackendConfig
 from isthmus.cli import app
 from isthmus.dialect_pages import table
 from isthmus.profile_settings import PriceConfig, ProfileConfig
 from isthmus.settings import (
-    BACKEND_TYPES,
     CONFIG_VARIABLE,
     SETTINGS,
     AuthConfig,
-    BackendConfig,
     Config,
     Limits,
     ResponsesConfig,
