@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from isthmus import reference, yamldoc
-from isthmus.cli import check_lines
+from isthmus.cli import banner_lines, check_lines
 from isthmus.config import (
     BACKEND_TYPES,
     SETTINGS,
@@ -17,11 +17,14 @@ from isthmus.config import (
     Config,
     ConfigErrors,
     Resolved,
+    first_backend,
     is_loopback,
     leaves,
     load,
+    pools,
 )
 from isthmus.profile_settings import ProfileConfig
+from isthmus.routing.places import Place
 from isthmus.sections import Section
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -64,7 +67,7 @@ def test_the_page_first_block() -> None:
     config = loaded(text).config
     assert config.default_backend == "anthropic"
     assert config.backends["anthropic"].type == "anthropic"
-    assert config.backends["anthropic"].keys == (KEY["ANTHROPIC_API_KEY"],)
+    assert config.backends["anthropic"].keys == {"": KEY["ANTHROPIC_API_KEY"]}
     assert config.backends["anthropic"].base_url == "https://api.anthropic.com"
 
 
@@ -205,7 +208,7 @@ def test_references(folder: Path) -> None:
     config, sources = resolved.config, resolved.sources
     assert config.port == 9001
     assert config.force_model == "x-eu-${P}-${P}-$P"
-    assert config.backends["a"].keys == ("sk-from-a-file",)
+    assert config.backends["a"].keys == {"": "sk-from-a-file"}
     assert config.backends["a"].base_url == "https://eu.example.com"
     assert sources["port"] == "file config.yaml:1 via ${P}"
     assert sources["force_model"] == "file config.yaml:2 via ${REGION}, ${A}"
@@ -220,9 +223,116 @@ def test_a_switch_may_come_from_the_environment() -> None:
 
 def test_several_keys_and_their_order() -> None:
     text = "backends: {a: {type: anthropic, api_keys: [one, two]}}\n"
-    assert loaded(text, {}).config.backends["a"].keys == ("one", "two")
+    assert loaded(text, {}).config.backends["a"].keys == {"1": "one", "2": "two"}
     # The variable is for a backend that has no key of its own.
-    assert loaded(text, KEY).config.backends["a"].keys == ("one", "two")
+    assert loaded(text, KEY).config.backends["a"].keys == {"1": "one", "2": "two"}
+
+
+def test_keys_by_label() -> None:
+    text = (
+        "backends:\n  a:\n    type: anthropic\n    api_keys:\n      team-a: ${ANTHROPIC_API_KEY}\n"
+    )
+    resolved = loaded(text + "      team-b: two\n")
+    keys = {"team-a": KEY["ANTHROPIC_API_KEY"], "team-b": "two"}
+    assert resolved.config.backends["a"].keys == keys
+    shown = [" ".join(line.split()) for line in check_lines(resolved) if ".api_keys." in line]
+    assert shown == [
+        "backends.a.api_keys.team-a = sk-ant-…mnop # file config.yaml:5 via ${ANTHROPIC_API_KEY}",
+        "backends.a.api_keys.team-b = **** # file config.yaml:6",
+    ]
+
+
+NAMED = "ANTHROPIC_API_KEY"
+NUMBERED = [
+    # the variables behind NAMED; the labels of the keys, or the beginnings of the lines
+    ({"": "a"}, {"": "a"}),
+    ({"": "a", "_1": ""}, {"": "a"}),
+    ({"": "a", "_1": "b"}, {"0": "a", "1": "b"}),
+    ({"_3": "c", "_10": "d", "_1": "b"}, {"1": "b", "3": "c", "10": "d"}),
+    ({"_2": "c"}, {"2": "c"}),
+    ({"": "a", "_FOO": "x", "_1x": "x", "1": "x", "_1_2": "x", "_-1": "x", "_²": "x"}, {"": "a"}),
+    ({"": "a", "_01": "b", "_2": "c"}, ["environment ANTHROPIC_API_KEY_01: a number behind it is"]),
+    ({"_0": "a"}, ["environment ANTHROPIC_API_KEY_0: a number behind it is 1 or more"]),
+    (
+        {"": "a", "_1": "a"},
+        ["environment ANTHROPIC_API_KEY_1: backends.anthropic.api_keys.1: is the same key as '0'"],
+    ),
+    (
+        {"_1": "a b"},
+        ["environment ANTHROPIC_API_KEY_1: backends.anthropic.api_keys.1: holds a space"],
+    ),
+    (
+        {"_" + "9" * 5000: "a"},
+        [f"environment ANTHROPIC_API_KEY_{'9' * 5000}: backends.anthropic.api_keys."],
+    ),
+]
+
+
+@pytest.mark.parametrize(("variables", "expected"), NUMBERED)
+def test_numbered_keys(variables: dict[str, str], expected: dict[str, str] | list[str]) -> None:
+    environ = {NAMED + suffix: key for suffix, key in variables.items()}
+    if isinstance(expected, list):
+        lines = refused("", environ)
+        assert [line[: len(start)] for line, start in zip(lines, expected, strict=True)] == expected
+        return
+    resolved = loaded("", environ)
+    keys = resolved.config.backends["anthropic"].keys
+    assert list(keys.items()) == list(expected.items())
+    for label in set(keys) - {"", "0"}:
+        source = resolved.sources[f"backends.anthropic.api_keys.{label}"]
+        assert source == f"environment {NAMED}_{label}"
+
+
+def test_numbered_keys_are_for_backends_without_keys() -> None:
+    environ = {"ANTHROPIC_API_KEY_1": "one", "ANTHROPIC_API_KEY_2": "two", NAMED + "_03": "three"}
+    lines = refused("backends: {a: {type: anthropic}, b: {type: anthropic}}\n", environ)
+    assert len([line for line in lines if line.startswith("environment")]) == 1
+    for keys in ("api_key: own", "api_keys: [own]", "api_keys: {x: own}"):
+        config = loaded(f"backends: {{a: {{type: anthropic, {keys}}}}}\n", environ).config
+        assert list(config.backends["a"].keys.values()) == ["own"]
+    for empty in ("[]", "{}", "null"):
+        text = f"backends: {{a: {{type: anthropic, api_keys: {empty}}}}}\n"
+        assert list(loaded(text, {NAMED + "_4": "four"}).config.backends["a"].keys) == ["4"]
+
+
+POOLS = """
+backends:
+  a: {type: anthropic, api_key: one}
+  b: {type: anthropic, api_keys: [two, three], weight: 2.5}
+  c.d: {type: anthropic, api_keys: {x: four, y: five}}
+  sim: {type: simulator}
+"""
+
+
+def test_the_names_of_pools() -> None:
+    config = loaded(POOLS + "default_backend: b.2\n").config
+    assert config.backends["b"].weight == 2.5
+    a, b, c = [Place("a", "")], [Place("b", "1"), Place("b", "2")], [Place("c.d", x) for x in "xy"]
+    expected = {"a": a, "b": b, "c.d": c, "sim": [Place("sim", "")]}
+    expected |= {"b.1": b[:1], "b.2": b[1:], "c.d.x": c[:1], "c.d.y": c[1:]}
+    expected |= {"anthropic": a + b + c, "simulator": [Place("sim", "")]}
+    assert pools(config) == {name: tuple(places) for name, places in expected.items()}
+    # A type's name that a backend has is that backend's only.
+    own = loaded(
+        "backends: {simulator: {type: anthropic}, s: {type: simulator}}\ndefault_backend: s\n"
+    ).config
+    assert pools(own)["simulator"] == (Place("simulator", ""),)
+
+
+@pytest.mark.parametrize(
+    ("default", "first"), [("b.2", "b"), ("anthropic", "a"), ("simulator", "sim"), ("c.d.x", "c.d")]
+)
+def test_a_default_that_is_a_pool(default: str, first: str) -> None:
+    config = loaded(f"{POOLS}default_backend: {default}\n").config
+    assert (config.default_backend, first_backend(config)) == (default, first)
+    assert f"backend {first} " in "\n".join(banner_lines(config, {"main": 1}))
+
+
+@pytest.mark.parametrize("default", ["one.x", "anthropic"])
+def test_a_default_in_a_backend_with_a_mistake_is_no_second_one(default: str) -> None:
+    text = f"backends: {{one: {{type: antropic}}, b: {{type: simulator}}}}\ndefault_backend: {default}\n"
+    [line] = refused(text)
+    assert "backends.one.type" in line
 
 
 @pytest.mark.parametrize(
@@ -384,6 +494,44 @@ ONE_MISTAKE = [
     (
         "backends: {a: {type: anthropic, api_keys: [y, z, y]}}\n",
         "config.yaml:1:50: backends.a.api_keys.2: the same key stands at places 1 and 3",
+    ),
+    (
+        "backends: {a: {type: anthropic, api_keys: {x: y, z: y}}}\n",
+        "config.yaml:1:53: backends.a.api_keys.z: is the same key as 'x'",
+    ),
+    (
+        "backends: {a: {type: anthropic, api_keys: {a.b: y}}}\n",
+        "config.yaml:1:49: backends.a.api_keys.a.b: letters, digits and _ - make the label of a key",
+    ),
+    (
+        "backends: {a: {type: anthropic, api_keys: {x: 1}}, b: {type: simulator}}\n"
+        "default_backend: a.x\n",
+        "config.yaml:1:47: backends.a.api_keys.x: must be text: put it in quotes",
+    ),
+    (
+        "backends: {a: {type: anthropic, api_keys: [x, '']}}\n",
+        "config.yaml:1:47: backends.a.api_keys.1: is empty",
+    ),
+    (
+        "backends: {a: {type: anthropic, api_keys: x}}\n",
+        "config.yaml:1:43: backends.a.api_keys: must be a list of keys, or a section of `label: key`",
+    ),
+    (
+        "backends: {a: {type: anthropic, api_keys: [x]}, a.1: {type: simulator}}\n"
+        "default_backend: a\n",
+        "config.yaml:1:54: backends.a.1: is the name of the key '1' of the backend 'a' too",
+    ),
+    (
+        "backends: {a: {type: anthropic, weight: 0}}\n",
+        "config.yaml:1:41: backends.a.weight: must be a number above 0 and at most 1000000",
+    ),
+    (
+        "backends: {a: {type: anthropic, api_keys: [x, y]}}\ndefault_backend: a.3\n",
+        "config.yaml:2:18: default_backend: no backend is named 'a.3'; did you mean 'a.2'?",
+    ),
+    (
+        "backends: {a: {type: anthropic, api_keys: [x, y]}}\ndefault_backend: zzz\n",
+        "config.yaml:2:18: default_backend: no backend is named 'zzz'; there is a, a.1, a.2, anthr",
     ),
     (
         "backends: {a: {type: anthropic, api_key: ''}}\n",
@@ -589,7 +737,7 @@ def test_models_can_be_made_directly_and_are_frozen() -> None:
     config = Config(backends={"a": BackendConfig(type="simulator")})
     assert config.default_backend == "a"
     assert config.backends["a"].base_url is None
-    assert Config().backends["anthropic"].keys == ()
+    assert Config().backends["anthropic"].keys == {}
     with pytest.raises(ValueError, match="frozen"):
         config.port = 1  # type: ignore[misc]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from isthmus.config import Config
+from isthmus.config import BackendConfig, Config
 from isthmus.dialects import BACKENDS, FRONTENDS
 from isthmus.errors import GatewayError
 from isthmus.frontends import matched
@@ -153,6 +153,13 @@ def test_a_header_sent_twice() -> None:
     )
     with pytest.raises(GatewayError, match="expected true or false"):
         is_strict(both, otherwise=False)
+
+
+def test_a_default_that_is_a_pool_begins_with_its_first_backend() -> None:
+    backends = {name: BackendConfig(type="simulator") for name in ("a", "b")}
+    config = Config(backends=backends, default_backend="simulator")
+    request = chat(model="claude-opus-5-5", messages=HELLO)
+    assert target_of(request, config, profiles_of(config.profiles)).backend == "a"
 
 
 def test_a_plan_names_its_target_and_changes_no_request() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from isthmus.config import Config
+from isthmus.config import Config, first_backend
 from isthmus.errors import GatewayError
 from isthmus.frontends import Model
 from isthmus.profiles import Profile, Profiles
@@ -49,7 +49,7 @@ class Catalog:
 
     def models(self) -> list[Model]:
         """All models in the order of the backends, each under the name that asks for it."""
-        default = self._config.default_backend
+        default = first_backend(self._config)
         return [
             model if name == default else {**model, "id": f"{name}:{model['id']}"}
             for name, rows in self._lists.items()
@@ -68,8 +68,8 @@ class Catalog:
                 return model
         prefix, _, rest = name.partition(":")
         named = prefix in self._config.backends and bool(rest)
-        backend = prefix if named else self._config.default_backend
-        found = await self._asking(backend, rest if named else name) if backend else None
+        backend = prefix if named else first_backend(self._config)
+        found = await self._asking(backend, rest if named else name)
         if found is None:
             raise GatewayError("model_not_found", f"model: {name}", param="model")
         return {**found, "id": name} if named else found

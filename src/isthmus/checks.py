@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 from isthmus import sockets
-from isthmus.backend_settings import BACKEND_NAME, BACKEND_TYPES
+from isthmus.backend_settings import BACKEND_NAME, BACKEND_TYPES, KEY_LABEL, BackendConfig
 from isthmus.profile_settings import wrong_profiles
-from isthmus.settings import Config
+from isthmus.settings import Config, pools
 from isthmus.yamldoc import KeyPath, did_you_mean, quoted
 
 Found = Iterator[tuple[KeyPath, str]]
@@ -61,7 +61,28 @@ def _wrong_backends(config: Config, draft: Draft) -> Found:
             yield given[1], "give either api_key or api_keys, not both"
         if row.key_variable and not backend.keys:
             yield path, f"has no key: set {row.key_variable} or {dotted(given[0])}"
-        yield from _repeated(backend.keys, given[1])
+        yield from _wrong_keys(backend, given[1])
+
+
+def _wrong_keys(backend: BackendConfig, path: KeyPath) -> Found:
+    if isinstance(backend.api_keys, list):
+        yield from _repeated(list(backend.keys.values()), path)
+        return
+    first: dict[str, str] = {}
+    for label, key in backend.keys.items():
+        if backend.api_key is None and not KEY_LABEL.fullmatch(label):
+            rule = "letters, digits and _ - make the label of a key, at most 64 of them"
+            yield (*path, label), rule
+        if first.setdefault(key, label) != label:
+            yield (*path, label), f"is the same key as {quoted(first[key])}"
+
+
+def _names_of_keys(config: Config, _: Draft) -> Found:
+    for name, backend in config.backends.items():
+        for label in backend.keys:
+            if label and f"{name}.{label}" in config.backends:
+                rule = f"is the name of the key {quoted(label)} of the backend {quoted(name)} too"
+                yield ("backends", f"{name}.{label}"), rule
 
 
 def _wrong_profiles(config: Config, draft: Draft) -> Found:
@@ -70,17 +91,26 @@ def _wrong_profiles(config: Config, draft: Draft) -> Found:
 
 def _wrong_default(config: Config, draft: Draft) -> Found:
     path: KeyPath = ("default_backend",)
-    names, name = draft.backend_names(), draft.given(path)
+    name, names = draft.given(path), list(dict.fromkeys([*pools(config), *draft.backend_names()]))
     if draft.is_unknown(path, ("backends",)):
         return
-    if config.default_backend is None and len(names) > 1:
+    if config.default_backend is None and len(draft.backend_names()) > 1:
         yield path, f"is needed where there are several backends: one of {', '.join(names)}"
-    if not isinstance(name, str) or name in names:
+    if not isinstance(name, str) or name in names or _may_be_meant(name, config, draft):
         return
     hint = did_you_mean(name, names) or f"; there is {', '.join(names)}"
     if name in BACKEND_TYPES:
         hint = f"; the file has to name it: backends: {{{name}: {{type: {name}}}}}"
     yield path, f"no backend is named {quoted(name)}{hint}"
+
+
+def _may_be_meant(name: str, config: Config, draft: Draft) -> bool:
+    """Whether mistakes in backends keep us from knowing what `name` stands for."""
+    spoilt = [each for each in draft.backend_names() if each not in config.backends]
+    keys = [n for n in config.backends if draft.is_unknown(("backends", n, "api_keys"))]
+    return bool(spoilt and name in BACKEND_TYPES) or any(
+        name.startswith(f"{backend}.") for backend in (*spoilt, *keys)
+    )
 
 
 def _wrong_ports(config: Config, draft: Draft) -> Found:
@@ -125,6 +155,7 @@ def _repeated(keys: Sequence[str], path: KeyPath) -> Found:
 CHECKS: tuple[Callable[[Config, Draft], Found], ...] = (
     _wrong_names,
     _wrong_backends,
+    _names_of_keys,
     _wrong_profiles,
     _wrong_default,
     _wrong_ports,

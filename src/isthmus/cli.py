@@ -23,6 +23,8 @@ from isthmus.config import (
     Config,
     ConfigErrors,
     Resolved,
+    first_backend,
+    key_variables,
     leaves,
     load,
 )
@@ -145,8 +147,10 @@ def explain(
 ) -> None:
     """Print what would be sent upstream for a request, and what would be lost. Nothing is sent."""
     # A request can be translated without the key that it would be sent with.
-    keys = {row.key_variable: UNSET_KEY for row in BACKEND_TYPES.values() if row.key_variable}
-    environ = {**keys, **{name: value for name, value in os.environ.items() if value}}
+    environ = {name: value for name, value in os.environ.items() if value}
+    for row in BACKEND_TYPES.values():
+        if row.key_variable and not key_variables(environ, row.key_variable):
+            environ[row.key_variable] = UNSET_KEY
     config = _resolved(_merged(context, given), environ).config
     body = _input(file)
     from isthmus.errors import GatewayError
@@ -319,7 +323,7 @@ def _print_banner(config: Config, ports: Mapping[str, int]) -> None:
 
 def banner_lines(config: Config, ports: Mapping[str, int]) -> list[str]:
     """What `serve` says once it listens. `ports` maps "main" and maybe "anthropic" to numbers."""
-    name = config.default_backend or ""
+    name = first_backend(config)
     backend = config.backends[name]
     socket_path = config.unix_socket if "main" not in ports else None
     scheme = "https" if config.tls.cert else "http"

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from isthmus import yamldoc
-from isthmus.backend_settings import BACKEND_TYPES, BackendConfig
+from isthmus.backend_settings import BACKEND_TYPES, BackendConfig, key_variables
 from isthmus.checks import CHECKS, dotted, is_loopback
 from isthmus.proxies import from_environment
 from isthmus.settings import (
@@ -23,7 +23,9 @@ from isthmus.settings import (
     Limits,
     Setting,
     Timeouts,
+    first_backend,
     leaves,
+    pools,
     section_at,
 )
 from isthmus.yamldoc import Document, KeyPath, did_you_mean, quoted
@@ -40,9 +42,12 @@ __all__ = [
     "Resolved",
     "Setting",
     "Timeouts",
+    "first_backend",
     "is_loopback",
+    "key_variables",
     "leaves",
     "load",
+    "pools",
 ]
 
 # What pydantic calls a mistake, where its own words are not ours. A template sees its context.
@@ -135,6 +140,13 @@ def _split(text: str) -> list[str]:
     return [part for part in parts if part] or [""]
 
 
+def _place(detail: ErrorDetails) -> KeyPath:
+    """The path of a mistake; of `api_keys` pydantic also says as which of its two forms it was read."""
+    path = detail["loc"]
+    of_keys = path[:1] == ("backends",) and path[2:3] == ("api_keys",)
+    return path[:3] + path[4:] if of_keys else path
+
+
 class _Draft:
     """The configuration while its sources are laid over each other and mistakes are collected."""
 
@@ -179,19 +191,39 @@ class _Draft:
         self.unknown.discard(path)
 
     def supply_keys(self, environ: Mapping[str, str]) -> None:
-        """Give each backend without a key of its own the one that its type's variable holds."""
+        """Give each backend without a key of its own those that its type's variables hold."""
         if self.data.get("backends") in (None, {}) and not self.is_unknown(("backends",)):
             self.data["backends"] = {name: dict(of) for name, of in Config.NO_BACKENDS.items()}
         backends = self.data.get("backends")
         for name, backend in backends.items() if isinstance(backends, dict) else ():
-            path: KeyPath = ("backends", name, "api_key")
+            path: KeyPath = ("backends", name)
             if not isinstance(backend, dict) or backend.get("api_key") is not None:
                 continue
             row = BACKEND_TYPES.get(str(backend.get("type")))
-            variable = row.key_variable if row else None
-            taken = backend.get("api_keys") or self.is_unknown(path, (*path[:2], "api_keys"))
-            if variable and environ.get(variable) and not taken:
-                self._put(path, environ[variable], f"environment {variable}")
+            given = (*path, "api_key"), (*path, "api_keys")
+            taken = backend.get("api_keys") not in (None, [], {}) or self.is_unknown(*given)
+            if row and row.key_variable and not taken:
+                backend.pop("api_keys", None)
+                self._put_keys(path, environ, key_variables(environ, row.key_variable))
+
+    def _put_keys(
+        self, path: KeyPath, environ: Mapping[str, str], variables: Mapping[str, str]
+    ) -> None:
+        """Lay the keys of a backend's variables over it, the only one as its `api_key`.
+
+        Beside others the variable without a number has the label 0.
+        """
+        for suffix, variable in variables.items():
+            key: KeyPath = (*path, "api_keys", suffix or "0")
+            if suffix.startswith("0"):
+                self.unknown.add(key[:-1])
+                rule = "a number behind it is 1 or more and does not begin with 0"
+                error = ConfigError(rule, source=f"environment {variable}")
+                self.errors += [error] if error not in self.errors else []
+            elif list(variables) == [""]:
+                self._put((*path, "api_key"), environ[variable], f"environment {variable}")
+            else:
+                self._put(key, environ[variable], f"environment {variable}")
 
     def supply_proxies(self, environ: Mapping[str, str]) -> None:
         """Give each backend without a proxy of its own the one that the environment names."""
@@ -214,15 +246,15 @@ class _Draft:
             except ValidationError as error:
                 details = error.errors(include_url=False, include_input=False)
                 for detail in details:
-                    follows = detail["type"] == "missing" and self.is_unknown(detail["loc"])
+                    follows = detail["type"] == "missing" and self.is_unknown(_place(detail))
                     if first and not follows:
                         self._report_detail(detail)
                 for detail in details:
-                    self._take_away(detail["loc"])
+                    self._take_away(_place(detail))
         return Config()
 
     def _report_detail(self, detail: ErrorDetails) -> None:
-        path, context = detail["loc"], detail.get("ctx", {})
+        path, context = _place(detail), detail.get("ctx", {})
         if detail["type"] == "extra_forbidden":
             known = section_at(path[:-1]).model_fields
             near = did_you_mean(str(path[-1]), known) or f"; known here: {', '.join(known)}"
@@ -246,11 +278,13 @@ class _Draft:
         return value
 
     def _take_away(self, path: KeyPath) -> None:
-        # A list goes as a whole, so that the places of the others in it stay true; so does a
-        # backend of which we do not know what it is.
+        # A list goes as a whole, so that the places of the others in it stay true; so do the keys
+        # of a backend, and a backend of which we do not know what it is.
         path = path[:-1] if path[-1:] == ("[key]",) else path
         whole = next((n for n, part in enumerate(path) if isinstance(part, int)), len(path))
         path = path[:whole]
+        if path[:1] == ("backends",) and path[2:3] == ("api_keys",):
+            path = path[:3]
         if path[:1] == ("backends",) and path[2:] == ("type",):
             path = path[:2]
         section = self.given(path[:-1])

@@ -73,7 +73,10 @@ class Gateway:
         self._upstream = Upstream(_bounds(config))
         self._accounts: dict[str, Account] = {}
         self._simulators: list[Simulator] = []
-        keys = {name: row.keys or (SIMULATOR_KEY,) for name, row in config.backends.items()}
+        keys = {
+            name: tuple(row.keys.values()) or (SIMULATOR_KEY,)
+            for name, row in config.backends.items()
+        }
         self.responses = Responses(kept.get(stores.RESPONSES))
         dialects = {name: BACKENDS[row.type].DIALECT for name, row in config.backends.items()}
         tick = min(config.timeouts.keepalive, HEAD_SECONDS)

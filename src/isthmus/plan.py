@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from isthmus.backends import Backend
-from isthmus.config import Config
+from isthmus.config import Config, first_backend
 from isthmus.dialects import FRONTENDS
 from isthmus.errors import GatewayError, refuse
 from isthmus.profiles import Profiles
@@ -45,7 +45,7 @@ def target_of(request: Request, config: Config, profiles: Profiles) -> Target:
     """Where a request goes. Raises GatewayError (400) for a selector that cannot be meant."""
     forced = config.force_model
     parsed = selector.parse(forced or request.model, config.backends)
-    backend = parsed.backend or config.default_backend or next(iter(config.backends))
+    backend = parsed.backend or first_backend(config)
     changed = bool(parsed.parameters) or (forced is not None and parsed.model != request.model)
     row = profiles.profile(parsed.model)
     caches = config.backends[backend].prompt_cache == "auto"

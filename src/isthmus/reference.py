@@ -90,7 +90,8 @@ def _sources() -> Iterator[Sequence[str]]:
         yield f"`{key}`", f"`{flag}`" if flag else "", f"`{variable}`"
     for name, row in BACKEND_TYPES.items():
         if row.key_variable:
-            yield f"`api_key` of a backend of type `{name}`", "", f"`{row.key_variable}`"
+            variables = ", ".join(f"`{row.key_variable}{suffix}`" for suffix in ("", "_1", "_2"))
+            yield f"key, or keys, of a backend of type `{name}`", "", f"{variables} and so on"
     yield "`proxy` of a backend", "", "`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`, or in lower case"
 
 

@@ -19,6 +19,7 @@ MAX_WORKERS = 256
 MAX_TOKENS = 1_000_000_000
 MAX_PRICE = 1_000_000
 MAX_CONNECTIONS = 1_000_000
+MAX_WEIGHT = 1_000_000
 MIN_CLIENT_KEY = 8
 
 _DIGITS = re.compile(r"[0-9]{1,12}")
@@ -95,6 +96,13 @@ def _price(value: object) -> float:
     if not 0 <= price <= MAX_PRICE:
         raise ValueError(f"must be a number of dollars from 0 to {MAX_PRICE}")
     return price
+
+
+def _weight(value: object) -> float:
+    weight = _number(value)
+    if not 0 < weight <= MAX_WEIGHT:
+        raise ValueError(f"must be a number above 0 and at most {MAX_WEIGHT}")
+    return weight
 
 
 def _date(value: object) -> str:
@@ -180,6 +188,7 @@ FilePath = Annotated[str, BeforeValidator(_file)]
 SocketPath = Annotated[str, BeforeValidator(_socket_path)]
 Workers = Annotated[int, BeforeValidator(_workers)]
 Tokens = Annotated[int, BeforeValidator(_tokens)]
+Weight = Annotated[float, BeforeValidator(_weight)]
 Price = Annotated[float, BeforeValidator(_price)]
 Host = Annotated[str, BeforeValidator(_host)]
 ProxyUrl = Annotated[SecretStr | None, BeforeValidator(_proxy)]

@@ -9,8 +9,9 @@ from typing import ClassVar, NamedTuple
 
 from pydantic import BaseModel, Field, model_validator
 
-from isthmus.backend_settings import BackendConfig
+from isthmus.backend_settings import BACKEND_TYPES, BackendConfig
 from isthmus.profile_settings import PriceConfig, ProfileConfig
+from isthmus.routing.places import Place
 from isthmus.sections import (
     BodyBytes,
     ClientKey,
@@ -224,8 +225,9 @@ class Config(Section):
     default_backend: str | None = Field(
         None,
         title="name of a backend",
-        description="Which backend answers a model name that names none; by default the only "
-        "backend there is, else the one named `anthropic`.",
+        description="Which backend answers a model name that names none, or which of its keys "
+        "(`NAME.LABEL`), or all backends of a type; by default the only backend there is, else the "
+        "one named `anthropic`.",
     )
     force_model: Name | None = Field(
         None, title="name", description="The model that answers, whatever a client asks for."
@@ -272,6 +274,30 @@ class Config(Section):
         return filled
 
 
+def pools(config: Config) -> dict[str, tuple[Place, ...]]:
+    """What may stand before the colon of a selector, each name with the keys that it stands for.
+
+    The name of a backend stands for all its keys, `NAME.LABEL` for one of them, and the name of a type
+    of backends that no backend has for all keys of all backends of that type.
+    """
+    names: dict[str, tuple[Place, ...]] = {}
+    for name, backend in config.backends.items():
+        names[name] = tuple(Place(name, label) for label in backend.keys or ("",))
+    for place in [place for pool in names.values() for place in pool if place.key]:
+        names.setdefault(f"{place.backend}.{place.key}", (place,))
+    for kind in BACKEND_TYPES:
+        of_kind = [name for name, backend in config.backends.items() if backend.type == kind]
+        if of_kind and kind not in names:
+            names[kind] = tuple(place for name in of_kind for place in names[name])
+    return names
+
+
+def first_backend(config: Config) -> str:
+    """The backend that the default begins with: the first of the pool where its name stands for one."""
+    name = config.default_backend or next(iter(config.backends))
+    return name if name in config.backends else pools(config)[name][0].backend
+
+
 _SECTIONS: Mapping[str, type[BaseModel]] = {
     "auth": AuthConfig,
     "tls": TlsConfig,
@@ -302,6 +328,7 @@ def leaves(section: BaseModel, prefix: KeyPath = ()) -> Iterator[tuple[KeyPath, 
             yield from leaves(value, (*prefix, name))
         elif isinstance(value, dict):
             for child, part in value.items():
-                yield from leaves(part, (*prefix, name, child))
+                path = (*prefix, name, child)
+                yield from leaves(part, path) if isinstance(part, BaseModel) else [(path, part)]
         else:
             yield (*prefix, name), value
