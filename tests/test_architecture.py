@@ -32,7 +32,7 @@ IMPURE = {
     *("random", "secrets", "time", "uuid"),
     *("fcntl", "os", "shutil", "sqlite3", "tempfile"),
 }
-LIBRARIES_OF_THE_PURE = {"msgspec"}
+LIBRARIES_OF_THE_PURE = {"msgspec", "re2"}
 
 # Steps see the storage protocols, never what stands behind them, nor anything at the edges.
 CLOSED_TO_STEPS = {
