@@ -105,10 +105,17 @@ def test_a_wrong_command_line_ends_with_2(arguments: tuple[str, ...]) -> None:
     assert "Traceback" not in result.output
 
 
+def test_a_flag_before_the_command_counts_for_it() -> None:
+    result = isthmus("--model-alias", "a=b", "check", ANTHROPIC_API_KEY=SECRET)
+    assert "model_aliases = [a -> b] # flag --model-alias" in re.sub(" +", " ", result.stdout)
+
+
 def test_check_prints_values_sources_and_no_keys() -> None:
     Path("config.yaml").write_text("port: ${P}\nauth:\n  keys: [my-gateway-key, '${LONG}']\n")
     result = isthmus(
-        *("--host", "127.0.0.2", "check", "--force-model", "m"),
+        *("--host", "127.0.0.2", "--model-alias", "a=b", "check", "--force-model", "m"),
+        *("--model-alias", r"c(.*)=d\1?effort=low", "--model-alias", "e=f|g"),
+        *("--force-context-window", "5000"),
         P="9000",
         LONG="0123456789012345wxyz",
         ANTHROPIC_API_KEY=SECRET,
@@ -122,6 +129,8 @@ def test_check_prints_values_sources_and_no_keys() -> None:
         "anthropic_port = null # default",
         "default_backend = anthropic # default",
         "force_model = m # flag --force-model",
+        r"model_aliases = [c(.*) -> d\1?effort=low, e -> f|g] # flag --model-alias",
+        "force_context_window = 5000 # flag --force-context-window",
         "backends.anthropic.api_key = sk-ant-…mnop # environment ANTHROPIC_API_KEY",
         "auth.keys = [****, …wxyz] # file config.yaml:3 via ${LONG}",
         "timeouts.idle = 300.0 # default",

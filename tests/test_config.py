@@ -25,6 +25,7 @@ from isthmus.config import (
 )
 from isthmus.profile_settings import ProfileConfig
 from isthmus.routing.places import Place
+from isthmus.routing_settings import ModelDefaults, RetryConfig, RewriteConfig
 from isthmus.sections import Section
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -147,11 +148,16 @@ VALUES: dict[str, tuple[object, str, object]] = {
     "workers": (2, "3", 4),
     "default_backend": ("b", "c", "d"),
     "force_model": ("in-file", "in-environment", "as-flag"),
+    "force_context_window": (1000, "2000", 3000),
     "auth.keys": (["in-file-key"], "in-environment-key, second-key,", None),
 }
 
 
-@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.key)
+@pytest.mark.parametrize(
+    "setting",
+    [setting for setting in SETTINGS if setting.key != "model_aliases"],
+    ids=lambda setting: setting.key,
+)
 def test_precedence(setting: object) -> None:
     key, variable, flag = setting  # type: ignore[misc]
     in_file, in_environ, as_flag = VALUES[key]
@@ -178,6 +184,97 @@ def test_precedence(setting: object) -> None:
     if flag:
         assert outcome(file, environ, {key: as_flag}) == (as_flag, f"flag {flag}")
         assert outcome(backends, {}, {key: as_flag}) == (as_flag, f"flag {flag}")
+
+
+ROW = "{pattern: '%s', replacement: '%s'}"
+ALIASES = f"model_aliases:\n  - {ROW % ('a(.*)', 'b-1')}\n  - {ROW % ('c', 'd')}\n"
+
+
+def test_a_source_of_rewrites_replaces_the_others() -> None:
+    def outcome(environ: str, flags: list[str] | None) -> tuple[list[tuple[str, str]], str]:
+        resolved = loaded(ALIASES, {**KEY, "MODEL_ALIASES": environ}, {"model_aliases": flags})
+        rows = [(row.pattern, row.replacement) for row in resolved.config.model_aliases]
+        return rows, resolved.sources["model_aliases"]
+
+    in_file = [("a(.*)", "b-1"), ("c", "d")], "file config.yaml:2"
+    environ = '[{"pattern": "(e)", "replacement": "f-\\\\1"}]'
+    in_environ = [("(e)", r"f-\1")], "environment MODEL_ALIASES"
+    assert outcome("", None) == outcome("[]", []) == in_file
+    assert outcome(environ, None) == outcome(environ, []) == in_environ
+    as_flags = outcome(environ, ["g=h?top_k=1", "i(j)=k|l"])
+    assert as_flags == ([("g", "h?top_k=1"), ("i(j)", "k|l")], "flag --model-alias")
+
+
+@pytest.mark.parametrize(
+    ("environ", "flags", "lines"),
+    [
+        ("{}", [], ["environment MODEL_ALIASES: model_aliases: must be a JSON list such as"]),
+        ("null", [], ["environment MODEL_ALIASES: model_aliases: must be a JSON list"]),
+        ("a=b", [], ["environment MODEL_ALIASES: model_aliases: must be a JSON list"]),
+        ("[" * 100_000, [], ["environment MODEL_ALIASES: model_aliases: must be a JSON list"]),
+        ("[1]", [], ["environment MODEL_ALIASES: model_aliases.0: must be a section"]),
+        (
+            '[{"patern": "a", "pattern": "a", "replacement": "b"}]',
+            [],
+            ["environment MODEL_ALIASES: model_aliases.0: unknown key 'patern'; did you mean"],
+        ),
+        (
+            '[{"pattern": "(", "replacement": "b"}, {"pattern": "a", "replacement": "\\\\2"}]',
+            [],
+            [
+                "environment MODEL_ALIASES: model_aliases.0.pattern: is no pattern: missing )",
+                "environment MODEL_ALIASES: model_aliases.1.replacement: there is no group",
+            ],
+        ),
+        ("", ["a"], ["flag --model-alias: model_aliases: 'a' must be PATTERN=REPLACEMENT"]),
+        ("", ["a="], ["flag --model-alias: model_aliases.0.replacement: must be a line of text"]),
+        ("", ["a=b", "=b"], ["flag --model-alias: model_aliases.1.pattern: must be a line of"]),
+        ("", ["(a=b"], ["flag --model-alias: model_aliases.0.pattern: is no pattern: missing )"]),
+        ("", ["a=b?c=d"], ["flag --model-alias: model_aliases.0.replacement: unknown parameter"]),
+    ],
+)
+def test_mistakes_in_rewrites(environ: str, flags: list[str], lines: list[str]) -> None:
+    found = refused("", {**KEY, "MODEL_ALIASES": environ}, {"model_aliases": flags})
+    assert [line[: len(start)] for line, start in zip(found, lines, strict=True)] == lines
+
+
+def test_selectors_are_not_judged_beside_mistakes_in_backends() -> None:
+    text = "backends: {a: {type: simulator, api_keys: [1]}}\nforce_model: 'a.1:'\n"
+    [line] = refused(text)
+    assert "backends.a.api_keys.0" in line
+
+
+def test_defaults_of_a_model() -> None:
+    resolved = loaded(
+        "model_defaults:\n  claude-x:\n    parameters: {temperature: 0.2, effort: high, top_k: '5'}\n"
+        "    limits: {max_input_tokens: 1000}\n  other:\nforce_context_window: 5000\n"
+    )
+    config = resolved.config
+    given = config.model_defaults["claude-x"]
+    assert given.parameters == {"temperature": 0.2, "effort": "high", "top_k": 5}
+    assert (given.limits.context_window, given.limits.max_input_tokens) == (None, 1000)
+    assert config.model_defaults["other"] == ModelDefaults()
+    assert config.force_context_window == 5000
+    shown = [" ".join(line.split()) for line in check_lines(resolved) if "defaults" in line]
+    assert shown == [
+        "model_defaults.claude-x.parameters.temperature = 0.2 # file config.yaml:3",
+        "model_defaults.claude-x.parameters.effort = high # file config.yaml:3",
+        "model_defaults.claude-x.parameters.top_k = 5 # file config.yaml:3",
+        "model_defaults.claude-x.limits.max_input_tokens = 1000 # file config.yaml:4",
+    ]
+
+
+def test_what_is_repeated_by_default() -> None:
+    assert Config().retry.model_dump() == {
+        "repeats": 2,
+        "budget_percent": 20,
+        "budget_per_second": 10,
+        "cool_seconds": 60,
+        "long_cool_seconds": 600,
+        "bench_seconds": 300,
+        "failures": 5,
+        "eject_seconds": 30,
+    }
 
 
 def test_which_file(folder: Path) -> None:
@@ -348,7 +445,108 @@ ONE_MISTAKE = [
     # the file, the beginning of the only line
     ("prot: 1\n", "config.yaml:1:1: unknown key 'prot'; did you mean 'port'?"),
     ("zzz: 1\n", "config.yaml:1:1: unknown key 'zzz'; known here: host, port, anthropic_port"),
-    ("model_aliases: {}\n", "config.yaml:1:1: unknown key 'model_aliases'"),
+    ("model_aliases: {}\n", "config.yaml:1:16: model_aliases: must be a list"),
+    (
+        "model_alias: []\n",
+        "config.yaml:1:1: unknown key 'model_alias'; did you mean 'model_aliases'?",
+    ),
+    (
+        "model_aliases:\n  - pattern: a\n    replacment: b\n    replacement: c\n",
+        "config.yaml:3:5: model_aliases.0: unknown key 'replacment'; did you mean 'replacement'?",
+    ),
+    (
+        "model_aliases: [{pattern: a}]\n",
+        "config.yaml:1:17: model_aliases.0.replacement: is missing",
+    ),
+    ("model_aliases: [a=b]\n", "config.yaml:1:17: model_aliases.0: must be a section of"),
+    (
+        "model_aliases:\n- {pattern: a, replacement: b}\n- {pattern: '(', replacement: b}\n",
+        "config.yaml:3:13: model_aliases.1.pattern: is no pattern: missing ): (",
+    ),
+    (
+        "model_aliases: [{pattern: 'a(?=b)', replacement: b}]\n",
+        "config.yaml:1:27: model_aliases.0.pattern: RE2 has no lookahead and no lookbehind: (?=",
+    ),
+    (
+        "model_aliases: [{pattern: '(a)\\1', replacement: b}]\n",
+        "config.yaml:1:27: model_aliases.0.pattern: RE2 has no references back to a group: \\1",
+    ),
+    (
+        "model_aliases: [{pattern: '', replacement: b}]\n",
+        "config.yaml:1:27: model_aliases.0.pattern",
+    ),
+    (
+        f"model_aliases: [{{pattern: {'a' * 1001}, replacement: b}}]\n",
+        "config.yaml:1:27: model_aliases.0.pattern: must have 1,000 characters at most",
+    ),
+    (
+        "model_aliases: [{pattern: '(a)', replacement: 'b\\2'}]\n",
+        "config.yaml:1:47: model_aliases.0.replacement: there is no group \\2: the pattern has 1 group",
+    ),
+    (
+        "model_aliases: [{pattern: a, replacement: 'b\\x'}]\n",
+        "config.yaml:1:43: model_aliases.0.replacement: behind a backslash stands the number of a group",
+    ),
+    (
+        "model_aliases: [{pattern: a, replacement: 'b?temprature=1'}]\n",
+        "config.yaml:1:43: model_aliases.0.replacement: unknown parameter 'temprature'; did you mean",
+    ),
+    (
+        "model_aliases: [{pattern: a, replacement: 'b?temperature=9'}]\n",
+        "config.yaml:1:43: model_aliases.0.replacement: parameter 'temperature' must be a number",
+    ),
+    (
+        "model_aliases: [{pattern: a, replacement: 'é'}]\n",
+        "config.yaml:1:43: model_aliases.0.replacement: holds a character other than ASCII",
+    ),
+    ("force_model: 'b?effort=huge'\n", "config.yaml:1:14: force_model: parameter 'effort' must be"),
+    ("force_model: 'anthropic:'\n", "config.yaml:1:14: force_model: "),
+    ("force_context_window: 0\n", "config.yaml:1:23: force_context_window: must be a whole number"),
+    ("model_defaults: []\n", "config.yaml:1:17: model_defaults: must be a section"),
+    (
+        "model_defaults: {m: {limit: {}}}\n",
+        "config.yaml:1:22: model_defaults.m: unknown key 'limit'; did you mean 'limits'?",
+    ),
+    (
+        "model_defaults: {m: {limits: {context: 1}}}\n",
+        "config.yaml:1:31: model_defaults.m.limits: unknown key 'context'; did you mean 'context_w",
+    ),
+    (
+        "model_defaults: {m: {limits: {context_window: 2, max_input_tokens: 3}}}\n",
+        "config.yaml:1:68: model_defaults.m.limits.max_input_tokens: max_input_tokens 3 is above",
+    ),
+    (
+        "model_defaults: {m: {parameters: {temprature: 1}}}\n",
+        "config.yaml:1:47: model_defaults.m.parameters.temprature: unknown parameter 'temprature'; did",
+    ),
+    (
+        "model_defaults: {m: {parameters: {temperature: 9}}}\n",
+        "config.yaml:1:48: model_defaults.m.parameters.temperature: must be a number from 0 to 2",
+    ),
+    (
+        "model_defaults: {m: {parameters: {top_k: true}}}\n",
+        "config.yaml:1:42: model_defaults.m.parameters.top_k: must be a whole number from 0",
+    ),
+    (
+        "model_defaults: {m: {parameters: {effort: [low]}}}\n",
+        "config.yaml:1:43: model_defaults.m.parameters.effort: must be one of low, medium",
+    ),
+    (
+        "model_defaults: {m: {parameters: {effort: null}}}\n",
+        "config.yaml:1:43: model_defaults.m.parameters.effort: must be one of low, medium",
+    ),
+    (
+        "model_defaults: {'a|b': {}}\n",
+        "config.yaml:1:25: model_defaults.a|b: visible ASCII characters but ?|^! make the name",
+    ),
+    (
+        "retry: {repeats: 11}\n",
+        "config.yaml:1:18: retry.repeats: must be a whole number from 0 to 10",
+    ),
+    ("retry: {failures: 0}\n", "config.yaml:1:19: retry.failures: must be a whole number from 1"),
+    ("retry: {budget_percent: 101}\n", "config.yaml:1:25: retry.budget_percent: must be a number"),
+    ("retry: {bench_seconds: 0}\n", "config.yaml:1:24: retry.bench_seconds: must be a number of"),
+    ("retry: {cool: 1}\n", "config.yaml:1:9: retry: unknown key 'cool'"),
     (
         MINIMAL + "    wieght: 2\n    models: [a]\n",
         "config.yaml:4:5: backends.anthropic: unknown key 'wieght'",
@@ -757,7 +955,8 @@ def test_the_tables_agree_with_the_models() -> None:
 WORDS = st.sampled_from(
     [
         *(*Config.model_fields, *BackendConfig.model_fields, *ProfileConfig.model_fields),
-        *("keys", "a", "simulator", "anthropic", "low", "adaptive"),
+        *(*RewriteConfig.model_fields, *ModelDefaults.model_fields, *RetryConfig.model_fields),
+        *("keys", "a", "simulator", "anthropic", "low", "adaptive", "temperature", r"\1", "(a)"),
     ]
 )
 VALUES_ANY = st.recursive(

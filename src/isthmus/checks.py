@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from isthmus import sockets
 from isthmus.backend_settings import BACKEND_NAME, BACKEND_TYPES, KEY_LABEL, BackendConfig
+from isthmus.errors import GatewayError
 from isthmus.profile_settings import wrong_profiles
+from isthmus.routing.selector import parse
+from isthmus.routing_settings import Found, wrong_defaults, wrong_rewrites
 from isthmus.settings import Config, pools
 from isthmus.yamldoc import KeyPath, did_you_mean, quoted
-
-Found = Iterator[tuple[KeyPath, str]]
 
 
 class Draft(Protocol):
@@ -106,11 +107,40 @@ def _wrong_default(config: Config, draft: Draft) -> Found:
 
 def _may_be_meant(name: str, config: Config, draft: Draft) -> bool:
     """Whether mistakes in backends keep us from knowing what `name` stands for."""
-    spoilt = [each for each in draft.backend_names() if each not in config.backends]
-    keys = [n for n in config.backends if draft.is_unknown(("backends", n, "api_keys"))]
-    return bool(spoilt and name in BACKEND_TYPES) or any(
-        name.startswith(f"{backend}.") for backend in (*spoilt, *keys)
-    )
+    unsure = _unsure(config, draft)
+    spoilt = any(backend not in config.backends for backend in unsure)
+    return (spoilt and name in BACKEND_TYPES) or any(name.startswith(f"{n}.") for n in unsure)
+
+
+def _unsure(config: Config, draft: Draft) -> list[str]:
+    """The backends with mistakes that keep us from knowing their type or the labels of their keys."""
+    return [
+        name
+        for name in draft.backend_names()
+        if name not in config.backends or draft.is_unknown(("backends", name, "api_keys"))
+    ]
+
+
+def _wrong_selectors(config: Config, draft: Draft) -> Found:
+    names = pools(config)
+    if draft.is_unknown(("backends",)) or _unsure(config, draft):
+        return  # what stands before a colon may be a name or not
+
+    def fault_of(selector: str) -> str | None:
+        try:
+            parse(selector, names)
+        except GatewayError as error:
+            return error.message.removeprefix("model: ")
+        return None
+
+    fault = fault_of(config.force_model) if config.force_model else None
+    if fault:
+        yield ("force_model",), fault
+    yield from wrong_rewrites(config.model_aliases, fault_of)
+
+
+def _wrong_defaults(config: Config, _: Draft) -> Found:
+    return wrong_defaults(config.model_defaults)
 
 
 def _wrong_ports(config: Config, draft: Draft) -> Found:
@@ -158,6 +188,8 @@ CHECKS: tuple[Callable[[Config, Draft], Found], ...] = (
     _names_of_keys,
     _wrong_profiles,
     _wrong_default,
+    _wrong_selectors,
+    _wrong_defaults,
     _wrong_ports,
     _wrong_tls,
     _open_to_others,

@@ -28,6 +28,7 @@ from isthmus.config import (
     leaves,
     load,
 )
+from isthmus.routing_settings import RewriteConfig
 
 # What a mistake of the caller ends with; 1 is left to what nobody foresaw.
 FAILED = 1
@@ -56,6 +57,14 @@ def main() -> None:
     app(prog_name="isthmus")
 
 
+_KINDS: Mapping[str, tuple[Any, str]] = {
+    "port": (int, "PORT"),
+    "tokens": (str, "TOKENS"),
+    "list of rewrites": (list[str], "'PATTERN=REPLACEMENT'"),
+}
+"""What an option takes, by the title of its key, where that is not just text."""
+
+
 def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command `--config` and an option for each row of SETTINGS that has a flag."""
     parameters = [*inspect.signature(command).parameters.values()][:-1]
@@ -65,15 +74,13 @@ def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
         help="The configuration file; by default config.yaml, if there is one. [ISTHMUS_CONFIG]",
         show_default=False,
     )
-    options: list[tuple[str, type, Any]] = [("config", Path, config)]
+    options: list[tuple[str, Any, Any]] = [("config", Path, config)]
     for key, variable, flag in SETTINGS:
         if flag:
             field = Config.model_fields[key]
-            kind = int if "port" in (field.title or "") else str
+            kind, metavar = _KINDS.get((field.title or "").partition(" or ")[0], (str, None))
             text = f"{field.description} [{variable}]"
-            option = typer.Option(
-                flag, help=text, show_default=False, metavar="PORT" if kind is int else None
-            )
+            option = typer.Option(flag, help=text, show_default=False, metavar=metavar)
             options.append((key, kind, option))
     keyword = inspect.Parameter.KEYWORD_ONLY
     parameters += [
@@ -297,6 +304,8 @@ def _shown(value: object) -> str:
         return masked(value.get_secret_value())
     if isinstance(value, list):
         return f"[{', '.join(_shown(item) for item in value)}]"
+    if isinstance(value, RewriteConfig):
+        return f"{value.pattern} -> {value.replacement}"
     if isinstance(value, bool):
         return str(value).lower()
     return "null" if value is None else f"{value}"

@@ -3,9 +3,10 @@
 Everything that is wrong is found before anything is bound, and reported at once with its place.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -14,6 +15,7 @@ from isthmus import yamldoc
 from isthmus.backend_settings import BACKEND_TYPES, BackendConfig, key_variables
 from isthmus.checks import CHECKS, dotted, is_loopback
 from isthmus.proxies import from_environment
+from isthmus.routing_settings import rewrites_in, rewrites_of
 from isthmus.settings import (
     CONFIG_FILE,
     CONFIG_VARIABLE,
@@ -147,6 +149,14 @@ def _place(detail: ErrorDetails) -> KeyPath:
     return path[:3] + path[4:] if of_keys else path
 
 
+_IN_ENVIRONMENT: Mapping[str, Callable[[str], object]] = {
+    "auth.keys": _split,
+    "model_aliases": rewrites_in,
+}
+_OF_FLAG: Mapping[str, Callable[[Any], object]] = {"model_aliases": rewrites_of}
+"""What reads a setting that is more than one value."""
+
+
 class _Draft:
     """The configuration while its sources are laid over each other and mistakes are collected."""
 
@@ -168,14 +178,32 @@ class _Draft:
     def lay_over(self, environ: Mapping[str, str], flags: Mapping[str, object]) -> None:
         """Put flags, else environment variables, over what the file says."""
         for key, variable, flag in SETTINGS:
-            value, source = flags.get(key), f"flag {flag}"
-            if value is None:
-                text = environ.get(variable) or None
-                value, source = text, f"environment {variable}"
-                if text is not None and key == "auth.keys":
-                    value = _split(text)
-            if value is not None:
-                self._put(tuple(key.split(".")), value, source)
+            given = (
+                (flags.get(key), f"flag {flag}", _OF_FLAG.get(key)),
+                (
+                    environ.get(variable) or None,
+                    f"environment {variable}",
+                    _IN_ENVIRONMENT.get(key),
+                ),
+            )
+            for said, source, read in given:
+                value = self._read(key, said, source, read)
+                if value is not None:
+                    self._put(tuple(key.split(".")), value, source)
+                    break
+
+    def _read(
+        self, key: str, said: Any, source: str, read: Callable[[Any], object] | None
+    ) -> object:
+        """What a flag or a variable says, in the form of the file; None for nothing."""
+        if said is None or read is None:
+            return said
+        try:
+            return read(said)
+        except ValueError as error:
+            self.errors.append(ConfigError(str(error), key=key, source=source))
+            self.unknown.add(tuple(key.split(".")))
+            return None
 
     def _put(self, path: KeyPath, value: object, source: str) -> None:
         section = self.data
@@ -258,8 +286,11 @@ class _Draft:
         if detail["type"] == "extra_forbidden":
             known = section_at(path[:-1]).model_fields
             near = did_you_mean(str(path[-1]), known) or f"; known here: {', '.join(known)}"
-            mark = self.document.keys.get(path)
-            self._add(path[:-1], f"unknown key {quoted(str(path[-1]))}{near}", mark)
+            message, set_by = f"unknown key {quoted(str(path[-1]))}{near}", self.overlay(path)
+            if set_by:
+                self.report(path[:-1], message)
+            else:
+                self._add(path[:-1], message, self.document.keys.get(path))
             return
         message = _MESSAGES.get(detail["type"], detail["msg"]).format_map(context)
         if detail["type"] == "value_error":
@@ -318,7 +349,9 @@ class _Draft:
             self.errors.append(ConfigError(message, key=dotted(path), source=set_by))
             return
         for length in range(len(path), 0, -1):
-            marks = self.document.values if length == len(path) else self.document.keys
+            # An item of a list has no key of its own.
+            whole = length == len(path) or isinstance(path[length - 1], int)
+            marks = self.document.values if whole else self.document.keys
             if path[:length] in marks:
                 self._add(path, message, marks[path[:length]])
                 return

@@ -17,6 +17,7 @@ from isthmus.backend_settings import BACKEND_TYPES, BackendConfig
 from isthmus.cli import app
 from isthmus.dialect_pages import table
 from isthmus.profile_settings import PriceConfig, ProfileConfig
+from isthmus.routing_settings import ModelDefaults, ModelLimits, RetryConfig, RewriteConfig
 from isthmus.settings import (
     CONFIG_VARIABLE,
     SETTINGS,
@@ -32,8 +33,12 @@ from isthmus.settings import (
 SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("", Config),
     ("backends.NAME.", BackendConfig),
+    ("model_aliases.N.", RewriteConfig),
+    ("model_defaults.NAME.", ModelDefaults),
+    ("model_defaults.NAME.limits.", ModelLimits),
     ("profiles.NAME.", ProfileConfig),
     ("profiles.NAME.prices.", PriceConfig),
+    ("retry.", RetryConfig),
     ("auth.", AuthConfig),
     ("tls.", TlsConfig),
     ("limits.", Limits),

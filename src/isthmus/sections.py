@@ -20,6 +20,10 @@ MAX_TOKENS = 1_000_000_000
 MAX_PRICE = 1_000_000
 MAX_CONNECTIONS = 1_000_000
 MAX_WEIGHT = 1_000_000
+MAX_REPEATS = 10
+MAX_FAILURES = 1_000
+MAX_PERCENT = 100
+MAX_RATE = 1_000_000
 MIN_CLIENT_KEY = 8
 
 _DIGITS = re.compile(r"[0-9]{1,12}")
@@ -76,6 +80,14 @@ def _tokens(value: object) -> int:
     return _whole(value, 1, MAX_TOKENS)
 
 
+def _repeats(value: object) -> int:
+    return _whole(value, 0, MAX_REPEATS)
+
+
+def _failures(value: object) -> int:
+    return _whole(value, 1, MAX_FAILURES)
+
+
 def _number(value: object) -> float:
     """A number in the file or in the text of a reference; NaN for anything else."""
     try:
@@ -96,6 +108,21 @@ def _price(value: object) -> float:
     if not 0 <= price <= MAX_PRICE:
         raise ValueError(f"must be a number of dollars from 0 to {MAX_PRICE}")
     return price
+
+
+def _up_to(value: object, high: float) -> float:
+    number = _number(value)
+    if not 0 <= number <= high:
+        raise ValueError(f"must be a number from 0 to {high}")
+    return number
+
+
+def _percent(value: object) -> float:
+    return _up_to(value, MAX_PERCENT)
+
+
+def _rate(value: object) -> float:
+    return _up_to(value, MAX_RATE)
 
 
 def _weight(value: object) -> float:
@@ -136,6 +163,13 @@ def _visible(value: object) -> str:
     if not VISIBLE.fullmatch(text):
         what = "holds a space or a character other than ASCII" if text else "is empty"
         raise ValueError(what)
+    return text
+
+
+def _selector(value: object) -> str:
+    text = _line(value)
+    if not text.isascii():
+        raise ValueError("holds a character other than ASCII")
     return text
 
 
@@ -188,6 +222,10 @@ FilePath = Annotated[str, BeforeValidator(_file)]
 SocketPath = Annotated[str, BeforeValidator(_socket_path)]
 Workers = Annotated[int, BeforeValidator(_workers)]
 Tokens = Annotated[int, BeforeValidator(_tokens)]
+Repeats = Annotated[int, BeforeValidator(_repeats)]
+Failures = Annotated[int, BeforeValidator(_failures)]
+Percent = Annotated[float, BeforeValidator(_percent)]
+Rate = Annotated[float, BeforeValidator(_rate)]
 Weight = Annotated[float, BeforeValidator(_weight)]
 Price = Annotated[float, BeforeValidator(_price)]
 Host = Annotated[str, BeforeValidator(_host)]
@@ -198,6 +236,7 @@ Line = Annotated[str, BeforeValidator(_line)]
 Seconds = Annotated[float, BeforeValidator(_seconds)]
 Switch = Annotated[bool, BeforeValidator(_switch)]
 Name = Annotated[str, BeforeValidator(_visible)]
+SelectorText = Annotated[str, BeforeValidator(_selector)]
 Secret = Annotated[SecretStr, BeforeValidator(_visible)]
 ClientKey = Annotated[SecretStr, BeforeValidator(_client_key)]
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, model_validator
 from isthmus.backend_settings import BACKEND_TYPES, BackendConfig
 from isthmus.profile_settings import PriceConfig, ProfileConfig
 from isthmus.routing.places import Place
+from isthmus.routing_settings import ModelDefaults, ModelLimits, RetryConfig, RewriteConfig
 from isthmus.sections import (
     BodyBytes,
     ClientKey,
@@ -25,6 +26,7 @@ from isthmus.sections import (
     SocketPath,
     StoreBytes,
     Switch,
+    Tokens,
     Workers,
 )
 from isthmus.yamldoc import KeyPath
@@ -45,6 +47,8 @@ SETTINGS = (
     Setting("workers", "ISTHMUS_WORKERS", "--workers"),
     Setting("default_backend", "ISTHMUS_DEFAULT_BACKEND", "--default-backend"),
     Setting("force_model", "ISTHMUS_FORCE_MODEL", "--force-model"),
+    Setting("model_aliases", "MODEL_ALIASES", "--model-alias"),
+    Setting("force_context_window", "ISTHMUS_FORCE_CONTEXT_WINDOW", "--force-context-window"),
     # No flag: other users of the machine can read a command line.
     Setting("auth.keys", "ISTHMUS_API_KEYS", None),
 )
@@ -230,7 +234,20 @@ class Config(Section):
         "one named `anthropic`.",
     )
     force_model: Name | None = Field(
-        None, title="name", description="The model that answers, whatever a client asks for."
+        None,
+        title="selector",
+        description="The model that answers, whatever a client asks for and `model_aliases` say.",
+    )
+    model_aliases: list[RewriteConfig] = Field(
+        default_factory=list[RewriteConfig],
+        title="list of rewrites",
+        description="Rules that turn the model that a client asks for into another; the first that "
+        "matches counts.",
+    )
+    force_context_window: Tokens | None = Field(
+        None,
+        title="tokens or null",
+        description="How long a prompt and its answer may be together, for every model.",
     )
     strict: Switch = Field(
         False,
@@ -243,11 +260,17 @@ class Config(Section):
         title="section for each name",
         description="Provider accounts by name; by default one named `anthropic`.",
     )
+    model_defaults: dict[str, ModelDefaults] = Field(
+        default_factory=dict,
+        title="section for each model",
+        description="What a model is given where neither its selector nor the request says it.",
+    )
     profiles: dict[str, ProfileConfig] = Field(
         default_factory=dict,
         title="section for each model",
         description="What a model takes, where it differs from what Isthmus knows of it.",
     )
+    retry: RetryConfig = RetryConfig()
     auth: AuthConfig = AuthConfig()
     tls: TlsConfig = TlsConfig()
     limits: Limits = Limits()
@@ -299,6 +322,7 @@ def first_backend(config: Config) -> str:
 
 
 _SECTIONS: Mapping[str, type[BaseModel]] = {
+    "retry": RetryConfig,
     "auth": AuthConfig,
     "tls": TlsConfig,
     "limits": Limits,
@@ -314,6 +338,10 @@ def section_at(path: KeyPath) -> type[BaseModel]:
         return BackendConfig
     if path[:1] == ("profiles",):
         return PriceConfig if path[2:] == ("prices",) else ProfileConfig
+    if path[:1] == ("model_defaults",):
+        return ModelLimits if path[2:] == ("limits",) else ModelDefaults
+    if path[:1] == ("model_aliases",):
+        return RewriteConfig
     return _SECTIONS.get(str(path[0]), Config) if path else Config
 
 
