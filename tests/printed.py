@@ -22,7 +22,8 @@ DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"(?ms)^```(\w*)\n(.*?)^```$")
 _CURL = re.compile(r"(?:\b|(?<=anthropic))curl (?:[^'`]|'[^']*')*?-d '[^']*'")
 _COMMAND = re.compile(
-    r"(?m)(?:^|^\$ |`)((?:isthmus|python -m src\.core\.cli)(?: +[-\w./]+)*)(?=[`#\n]|$)"
+    r"(?m)(?:^|^\$ |`)((?:isthmus|python -m src\.core\.cli)(?: +(?:[-\w./]+|'[^'\n]*'))*)"
+    r"(?=[`#\n]|$)"
 )
 _EXPORT = re.compile(r"export (\w+)=(\"[^\"]*\"|[^\s\"#]+)")
 ELLIPSIS = '[{"role": "user", "content": "Hello"}]'

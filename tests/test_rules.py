@@ -126,9 +126,12 @@ def test_what_is_no_replacement(replacement: str, groups: int, says: str) -> Non
 def test_no_pattern_takes_long(pattern: str) -> None:
     rules = Rules([(pattern, "x")])
     for text in ("a" * 25 + "!", "a" * (LONGEST_NAME - 1) + "-", "a" * 100_000):
-        start = time.perf_counter()
-        assert rules.rewritten(text)[1] is None
-        assert time.perf_counter() - start < 0.05
+        times: list[float] = []
+        for _ in range(3):  # the best of them: others may be at work on this machine
+            start = time.perf_counter()
+            assert rules.rewritten(text)[1] is None
+            times.append(time.perf_counter() - start)
+        assert min(times) < 0.05
 
 
 @given(

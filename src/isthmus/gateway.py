@@ -25,6 +25,7 @@ from isthmus.plan import Plan, is_strict, plan, target_of
 from isthmus.profile_settings import profiles_of
 from isthmus.request import Body, HttpRequest, Request, Target
 from isthmus.responses import Responses
+from isthmus.routing_settings import rules_of
 from isthmus.simulator import Options, Simulator
 from isthmus.steps.key import choose_key
 from isthmus.steps.pause import continue_pauses
@@ -88,6 +89,7 @@ class Gateway:
         self._translated: Call = compose(steps, self._attempt)
         self._explained: Call = compose(steps, self._explanation)
         self._profiles = profiles_of(config.profiles)
+        self._rules = rules_of(config.model_aliases)
         self.catalog = Catalog(config, self._profiles, self._list_models, self._one_model)
         self._keys = keys
 
@@ -141,7 +143,7 @@ class Gateway:
         return await (self._native if native else self._translated)(request)
 
     def _target(self, request: Request) -> Target:
-        return target_of(request, self.config, self._profiles)
+        return target_of(request, self.config, self._profiles, self._rules)
 
     async def explain(self, request: Request) -> Answer:
         """What answering the request would send, as ``explain.document``; nothing is sent.

@@ -15,8 +15,10 @@ from isthmus.errors import GatewayError, refuse
 from isthmus.profiles import Profiles
 from isthmus.request import HttpRequest, Notes, Request, Target, named
 from isthmus.routing import selector
+from isthmus.routing.rules import Rules
 
 STRICT = "x-isthmus-strict"
+_NO_RULES = Rules(())
 _SWITCH = {"true": True, "false": False}
 
 
@@ -41,12 +43,17 @@ class Plan:
         return error
 
 
-def target_of(request: Request, config: Config, profiles: Profiles) -> Target:
-    """Where a request goes. Raises GatewayError (400) for a selector that cannot be meant."""
-    forced = config.force_model
-    parsed = selector.parse(forced or request.model, config.backends)
+def target_of(
+    request: Request, config: Config, profiles: Profiles, rules: Rules = _NO_RULES
+) -> Target:
+    """Where a request goes. Raises GatewayError (400) for a selector that cannot be meant.
+
+    ``rules`` are asked about the client's own choice only, and once.
+    """
+    asked = config.force_model or rules.rewritten(request.model)[0]
+    parsed = selector.parse(asked, config.backends)
     backend = parsed.backend or first_backend(config)
-    changed = bool(parsed.parameters) or (forced is not None and parsed.model != request.model)
+    changed = bool(parsed.parameters) or (request.model not in (asked, parsed.model))
     row = profiles.profile(parsed.model)
     caches = config.backends[backend].prompt_cache == "auto"
     return Target(backend, parsed.model, parsed.parameters, changed, row, caches)

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, cast
 from pydantic import Field, field_validator
 
 from isthmus import wire
-from isthmus.routing.rules import compiled, template
+from isthmus.routing.rules import Rules, compiled, template
 from isthmus.routing.selector import PARAMETERS
 from isthmus.sections import (
     VISIBLE,
@@ -106,6 +106,11 @@ class RetryConfig(Section):
         title="seconds",
         description="For how long; doubled each time that it fails again, up to 10 times as long.",
     )
+
+
+def rules_of(rows: Sequence[RewriteConfig]) -> Rules:
+    """The rules of `model_aliases`. Raises ValueError for what `wrong_rewrites` tells of."""
+    return Rules([(row.pattern, row.replacement) for row in rows])
 
 
 def rewrites_in(text: str) -> object:
