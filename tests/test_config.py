@@ -1015,7 +1015,7 @@ def test_every_block_of_the_page_loads(folder: Path) -> None:
     (folder / "secrets").mkdir()
     (folder / "secrets" / "second-key").write_text("sk-2\n")
     blocks = re.findall(r"```yaml\n(.*?)```", (DOCS / "configuration.md").read_text(), re.DOTALL)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     for block in blocks:
         loaded(block, {**KEY, "ANTHROPIC_KEY_ONE": "sk-1", "TEAM_KEY": "team-key-1"})
 
