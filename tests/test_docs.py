@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from isthmus.routing.selector import PARAMETERS
+from isthmus import reference
+from isthmus.routing.parameters import ALIASES, PARAMETERS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -52,10 +53,7 @@ def test_no_block_names_a_retired_model(page: Path) -> None:
 
 
 def test_the_selector_page_has_every_parameter_with_its_range() -> None:
-    page = (ROOT / "docs" / "uri-model-parameters.md").read_text()
-    printed = {
-        name: allowed
-        for names, allowed in re.findall(r"(?m)^\| (`.*`) \| (.*) \|$", page)
-        for name in re.findall(r"`(\w+)`", names)
-    }
-    assert printed == {name: parameter.range for name, parameter in PARAMETERS.items()}
+    page = (ROOT / "docs" / "uri-model-parameters.md").read_text("utf-8")
+    assert page == reference.filled(page), "run: python -m isthmus.reference docs"
+    for name in (*PARAMETERS, *ALIASES):
+        assert page.count(f"\n| `{name}`") + page.count(f", `{name}` | ") == 1, name

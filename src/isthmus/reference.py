@@ -1,4 +1,4 @@
-"""The tables of docs/configuration.md, docs/cli.md and docs/dialects/, written from the code.
+"""The tables of the pages in docs/ that are written from the code.
 
 `python -m isthmus.reference docs` brings these files up to date; tests compare them.
 """
@@ -17,6 +17,7 @@ from isthmus.backend_settings import BACKEND_TYPES, BackendConfig
 from isthmus.cli import app
 from isthmus.dialect_pages import table
 from isthmus.profile_settings import PriceConfig, ProfileConfig
+from isthmus.routing.parameters import ALIASES, EVERY, PARAMETERS
 from isthmus.routing_settings import ModelDefaults, ModelLimits, RetryConfig, RewriteConfig
 from isthmus.settings import (
     CONFIG_VARIABLE,
@@ -62,6 +63,10 @@ def tables() -> dict[str, str]:
         "options": table(("Option", "Environment", "Meaning"), _options("serve")),
         "explain": table(("Option", "Default", "Meaning"), _explain()),
         "simulate": table(("Option", "Default", "Meaning"), _simulate()),
+        "parameters": table(
+            ("Parameter", "Value", "In a Messages body", "Backends", "In the model's profile"),
+            _selector_parameters(),
+        ),
     }
 
 
@@ -132,9 +137,20 @@ def _simulate() -> Iterator[Sequence[str]]:
         yield " / ".join(f"`{name}`" for name in names), default, parameter.help
 
 
+def _selector_parameters() -> Iterator[Sequence[str]]:
+    for name, row in PARAMETERS.items():
+        names = [name, *(other for other, own in ALIASES.items() if own == name)]
+        dialects = "all" if row.dialects == EVERY else ", ".join(row.dialects)
+        place, key = (f"`{text}`" if text else "" for text in (row.place, row.key))
+        yield ", ".join(f"`{text}`" for text in names), row.range.words, place, dialects, key
+
+
+PAGES = ("configuration.md", "cli.md", "uri-model-parameters.md", *dialect_pages.PAGES)
+
+
 def main(folder: Path) -> None:
     """Renew the generated parts of the pages in `folder`."""
-    for name in ("configuration.md", "cli.md", *dialect_pages.PAGES):
+    for name in PAGES:
         page = folder / name
         page.write_text(filled(page.read_text("utf-8")), "utf-8")
 

@@ -62,12 +62,13 @@ def _substitute(
     if kind == "enabled":
         value["budget_tokens"] = BUDGETS.get(output.get("effort", ""), BUDGETS["high"])
     elif asked["type"] == "enabled" and "effort" not in output and profile.efforts:
-        output["effort"] = _effort_of(asked.get("budget_tokens"))
+        output["effort"] = effort_of(asked.get("budget_tokens"))
         body.edit("output_config", output)
     body.edit("thinking", value)
 
 
-def _effort_of(budget: Any) -> str:
+def effort_of(budget: Any) -> str:
+    """The effort that comes nearest to a budget in tokens; that of any other value is ``high``'s."""
     tokens = budget if isinstance(budget, int) else BUDGETS["high"]
     return next((effort for limit, effort in BUDGET_EFFORTS if tokens < limit), "xhigh")
 

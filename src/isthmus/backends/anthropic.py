@@ -25,7 +25,7 @@ from isthmus.request import (
     Target,
     check_shapes,
 )
-from isthmus.routing import selector
+from isthmus.routing import parameters
 from isthmus.turns import trimmed
 
 DIALECT = "anthropic"
@@ -134,7 +134,7 @@ def _fitted_if_sound(body: Body, request: Request, target: Target, notes: Notes)
 def _fit(body: Body, request: Request, target: Target, notes: Notes) -> None:
     """Make the body one that the target's model takes, with the selector's parameters."""
     check_shapes(body)
-    selector.apply(target.parameters, body)
+    parameters.apply(parameters.taken(target.parameters, DIALECT, notes), body)
     adapt(body, _taken(target), notes)
     if request.operation == "count_tokens":
         for name in _NOT_COUNTED:
