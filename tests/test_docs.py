@@ -9,7 +9,9 @@ import pytest
 from ruamel.yaml import YAML
 
 from isthmus import reference
+from isthmus.errors import GatewayError
 from isthmus.routing.parameters import ALIASES, PARAMETERS
+from isthmus.routing.selector import OPTIONS, parse, printed
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -55,5 +57,19 @@ def test_no_block_names_a_retired_model(page: Path) -> None:
 def test_the_selector_page_has_every_parameter_with_its_range() -> None:
     page = (ROOT / "docs" / "uri-model-parameters.md").read_text("utf-8")
     assert page == reference.filled(page), "run: python -m isthmus.reference docs"
-    for name in (*PARAMETERS, *ALIASES):
+    for name in (*PARAMETERS, *ALIASES, *OPTIONS):
         assert page.count(f"\n| `{name}`") + page.count(f", `{name}` | ") == 1, name
+
+
+def test_the_selectors_of_the_page_are_as_it_says() -> None:
+    page = (ROOT / "docs" / "uri-model-parameters.md").read_text("utf-8")
+    names = {"anthropic", "anthropic.2", "local", "openrouter"}
+    read = re.findall(r"(?m)^\| `([^`]*)`.* \|$", page.partition("## Several models")[2])
+    read = [text.replace("\\|", "|") for text in read if text not in OPTIONS]
+    assert len(read) >= 6
+    for text in read:
+        assert printed(parse(text, names, ())) == text.replace(" ", "")
+    (refused,) = re.findall(r"(?m)^(\S+) -> (model: .*)$", page)
+    with pytest.raises(GatewayError) as refusal:
+        parse(refused[0], names, ())
+    assert refusal.value.message == refused[1]

@@ -174,6 +174,14 @@ def test_a_plan_names_its_target_and_changes_no_request() -> None:
     assert first.refusal is None
 
 
+@pytest.mark.parametrize("text", ["a|b", "a^b", "a!b", "hybrid:[a,b]", "[max_context=9]a"])
+def test_one_model_answers_a_request(text: str) -> None:
+    config = Config()
+    with pytest.raises(GatewayError, match="one model answers a request") as refusal:
+        target_of(chat(model=text, messages=HELLO), config, profiles_of(config.profiles))
+    assert (refusal.value.param, refusal.value.row.status) == ("model", 400)
+
+
 UNCONTINUED: dict[str, tuple[str, dict[str, Any]]] = {
     "openai-chat": (
         "messages",

@@ -18,6 +18,7 @@ from isthmus.cli import app
 from isthmus.dialect_pages import table
 from isthmus.profile_settings import PriceConfig, ProfileConfig
 from isthmus.routing.parameters import ALIASES, EVERY, PARAMETERS
+from isthmus.routing.selector import OPTIONS
 from isthmus.routing_settings import ModelDefaults, ModelLimits, RetryConfig, RewriteConfig
 from isthmus.settings import (
     CONFIG_VARIABLE,
@@ -67,6 +68,7 @@ def tables() -> dict[str, str]:
             ("Parameter", "Value", "In a Messages body", "Backends", "In the model's profile"),
             _selector_parameters(),
         ),
+        "brackets": table(("Option", "Value", "Where"), _selector_options()),
     }
 
 
@@ -143,6 +145,12 @@ def _selector_parameters() -> Iterator[Sequence[str]]:
         dialects = "all" if row.dialects == EVERY else ", ".join(row.dialects)
         place, key = (f"`{text}`" if text else "" for text in (row.place, row.key))
         yield ", ".join(f"`{text}`" for text in names), row.range.words, place, dialects, key
+
+
+def _selector_options() -> Iterator[Sequence[str]]:
+    for name, row in OPTIONS.items():
+        where = f"among models with `{row.mark}` between them" if row.mark else "anywhere"
+        yield f"`{name}`", row.range.words, where
 
 
 PAGES = ("configuration.md", "cli.md", "uri-model-parameters.md", *dialect_pages.PAGES)
