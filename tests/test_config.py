@@ -230,7 +230,11 @@ def test_a_source_of_rewrites_replaces_the_others() -> None:
         ("", ["a="], ["flag --model-alias: model_aliases.0.replacement: must be a line of text"]),
         ("", ["a=b", "=b"], ["flag --model-alias: model_aliases.1.pattern: must be a line of"]),
         ("", ["(a=b"], ["flag --model-alias: model_aliases.0.pattern: is no pattern: missing )"]),
-        ("", ["a=b?c=d"], ["flag --model-alias: model_aliases.0.replacement: unknown parameter"]),
+        (
+            "",
+            ["a=b?c=d"],
+            ["flag --model-alias: model_aliases.0.replacement: column 3: unknown parameter"],
+        ),
     ],
 )
 def test_mistakes_in_rewrites(environ: str, flags: list[str], lines: list[str]) -> None:
@@ -489,17 +493,20 @@ ONE_MISTAKE = [
     ),
     (
         "model_aliases: [{pattern: a, replacement: 'b?temprature=1'}]\n",
-        "config.yaml:1:43: model_aliases.0.replacement: unknown parameter 'temprature'; did you mean",
+        "config.yaml:1:43: model_aliases.0.replacement: column 3: unknown parameter 'temprature'; did you mean",
     ),
     (
         "model_aliases: [{pattern: a, replacement: 'b?temperature=9'}]\n",
-        "config.yaml:1:43: model_aliases.0.replacement: parameter 'temperature' must be a number",
+        "config.yaml:1:43: model_aliases.0.replacement: column 3: parameter 'temperature' must be a number",
     ),
     (
         "model_aliases: [{pattern: a, replacement: 'é'}]\n",
         "config.yaml:1:43: model_aliases.0.replacement: holds a character other than ASCII",
     ),
-    ("force_model: 'b?effort=huge'\n", "config.yaml:1:14: force_model: parameter 'effort' must be"),
+    (
+        "force_model: 'b?effort=huge'\n",
+        "config.yaml:1:14: force_model: column 3: parameter 'effort' must be",
+    ),
     ("force_model: 'anthropic:'\n", "config.yaml:1:14: force_model: "),
     ("force_context_window: 0\n", "config.yaml:1:23: force_context_window: must be a whole number"),
     ("model_defaults: []\n", "config.yaml:1:17: model_defaults: must be a section"),
@@ -521,19 +528,19 @@ ONE_MISTAKE = [
     ),
     (
         "model_defaults: {m: {parameters: {temperature: 9}}}\n",
-        "config.yaml:1:48: model_defaults.m.parameters.temperature: must be a number from 0 to 2",
+        "config.yaml:1:48: model_defaults.m.parameters.temperature: parameter 'temperature' must be a number from 0 to 2",
     ),
     (
         "model_defaults: {m: {parameters: {top_k: true}}}\n",
-        "config.yaml:1:42: model_defaults.m.parameters.top_k: must be a whole number from 0",
+        "config.yaml:1:42: model_defaults.m.parameters.top_k: parameter 'top_k' must be a whole number from 0",
     ),
     (
         "model_defaults: {m: {parameters: {effort: [low]}}}\n",
-        "config.yaml:1:43: model_defaults.m.parameters.effort: must be one of low, medium",
+        "config.yaml:1:43: model_defaults.m.parameters.effort: parameter 'effort' must be low, medium",
     ),
     (
         "model_defaults: {m: {parameters: {effort: null}}}\n",
-        "config.yaml:1:43: model_defaults.m.parameters.effort: must be one of low, medium",
+        "config.yaml:1:43: model_defaults.m.parameters.effort: parameter 'effort' must be low, medium",
     ),
     (
         "model_defaults: {'a|b': {}}\n",

@@ -128,7 +128,7 @@ def _wrong_selectors(config: Config, draft: Draft) -> Found:
 
     def fault_of(selector: str) -> str | None:
         try:
-            parse(selector, names)
+            parse(selector, names, BACKEND_TYPES)
         except GatewayError as error:
             return error.message.removeprefix("model: ")
         return None

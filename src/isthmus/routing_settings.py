@@ -6,8 +6,8 @@ from typing import Any, ClassVar, cast
 from pydantic import Field, field_validator
 
 from isthmus import wire
+from isthmus.routing.parameters import read
 from isthmus.routing.rules import Rules, compiled, template
-from isthmus.routing.selector import PARAMETERS
 from isthmus.sections import (
     VISIBLE,
     Failures,
@@ -20,7 +20,7 @@ from isthmus.sections import (
     SelectorText,
     Tokens,
 )
-from isthmus.yamldoc import KeyPath, did_you_mean, quoted
+from isthmus.yamldoc import KeyPath, quoted
 
 Found = Iterator[tuple[KeyPath, str]]
 """The paths and the messages of mistakes."""
@@ -68,7 +68,7 @@ class ModelDefaults(Section):
     @classmethod
     def _read(cls, given: dict[str, Any]) -> dict[str, Any]:
         # What cannot be read stays, for `wrong_defaults` to tell it with its place.
-        return {name: value if fault else read for name, value, read, fault in _readings(given)}
+        return {own: value for _, own, value, _ in _readings(given)}
 
 
 class RetryConfig(Section):
@@ -181,17 +181,14 @@ def wrong_defaults(sections: Mapping[str, ModelDefaults]) -> Found:
             yield at, f"max_input_tokens {prompt} is above context_window {window}"
 
 
-def _readings(given: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any, str]]:
-    """Each parameter with its value as it is given and as it is read, and what is wrong with it."""
+def _readings(given: Mapping[str, Any]) -> Iterator[tuple[str, str, Any, str]]:
+    """Each parameter as it is named, its own name and value, and what is wrong with it."""
+    before: set[str] = set()
     for name, value in given.items():
-        row = PARAMETERS.get(name)
-        if row is None:
-            near = did_you_mean(name, PARAMETERS) or f"; known are {', '.join(PARAMETERS)}"
-            yield name, value, None, f"unknown parameter {quoted(name)}{near}"
-            continue
         try:
-            # A switch is a number to Python, and a list is text to str().
-            text = str(value) if type(value) in (str, int, float) else ""
-            yield name, value, row.read(text), ""
-        except ValueError:
-            yield name, value, None, f"must be {row.range}"
+            own, meant = read(name, value, before)
+        except ValueError as mistake:
+            yield name, name, value, str(mistake)
+        else:
+            before.add(own)
+            yield name, own, meant, ""
