@@ -18,7 +18,7 @@ LAYERS = [
     ("event",),
     ("messages",),
     ("request", "profiles"),
-    ("adapt", "dimensions", "prompt_cache", "properties", "thinking", "turns"),
+    ("adapt", "dimensions", "prompt_cache", "properties", "rates", "thinking", "tokens", "turns"),
     ("frontends", "backends", "routing"),
 ]
 # Neighbours in the last row that must not know each other: the two halves of a dialect meet in
