@@ -490,6 +490,27 @@ def test_a_providers_error_finds_its_kind(type_: str, message: str, kind: str) -
     found = provider_error({"type": "error", "error": {"type": type_, "message": message}})
     assert (found.kind, found.message, found.source) == (kind, message, "upstream")
     assert found.kind in KINDS
+    assert (found.tokens is not None) == (kind == "context_overflow")
+
+
+@pytest.mark.parametrize(
+    ("message", "tokens"),
+    [
+        ("prompt is too long: 210000 tokens > 200000 maximum", (210000, 200000)),
+        ("x: prompt is too long: 9 tokens > 8 maximum (see the page)", (9, 8)),
+        ("input length and `max_tokens` exceed context limit: 7 + 5 > 10, decrease it", (12, 10)),
+        ("prompt is too long", None),
+        ("prompt is too long: many tokens > 8 maximum", None),
+    ],
+)
+def test_an_overflow_keeps_its_numbers(message: str, tokens: Any) -> None:
+    value = {"error": {"type": "invalid_request_error", "message": message}}
+    found = provider_error(value)
+    assert found.tokens == tokens
+    assert found.words("anthropic") == message
+    for dialect in ("openai-chat", "openai-responses", "gemini"):
+        words = found.words(dialect)
+        assert words == message if tokens is None else all(str(n) in words for n in tokens)
 
 
 @pytest.mark.parametrize(

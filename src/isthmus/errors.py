@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -97,8 +98,10 @@ class GatewayError(Exception):
 
     ``kind`` is a key of ``KINDS``; ``param`` the path of the field at fault (``messages.0.content``),
     and ``faults`` all such paths, each with what is wrong there, where there may be several;
-    ``retry_after`` is in seconds. ``body`` holds an Anthropic provider's own error body, which an
-    Anthropic client receives byte for byte; ``status`` and ``headers`` then are the provider's too.
+    ``retry_after`` is in seconds. ``tokens`` are those of a prompt that is too long and those that the
+    target takes, where both are known: a route looks by them for a larger window. ``body`` holds an
+    Anthropic provider's own error body, which an Anthropic client receives byte for byte; ``status`` and
+    ``headers`` then are the provider's too.
     """
 
     def __init__(
@@ -120,6 +123,7 @@ class GatewayError(Exception):
         self.headers: tuple[tuple[str, str], ...] = ()
         self.body: bytes | None = None
         self.faults: tuple[tuple[str, str], ...] = ()
+        self.tokens: tuple[int, int] | None = None
 
     @property
     def row(self) -> Kind:
@@ -129,6 +133,35 @@ class GatewayError(Exception):
         """The HTTP status that a client of this dialect is answered with."""
         status = self.status or self.row.status
         return status if dialect == "anthropic" else OUTSIDE_ANTHROPIC.get(status, status)
+
+    def words(self, dialect: str) -> str:
+        """The message as a client of this dialect acts on it."""
+        form = _OVERFLOWS.get(dialect)
+        if form is None or self.tokens is None:
+            return self.message
+        count, maximum = self.tokens
+        return form.format(count=count, maximum=maximum)
+
+
+_OVERFLOWS = {
+    "openai-chat": "This model's maximum context length is {maximum} tokens. However, your messages "
+    "resulted in {count} tokens. Please reduce the length of the messages.",
+    "openai-responses": "Your input exceeds the context window of this model: its maximum context "
+    "length is {maximum} tokens, and your input has {count}. Please adjust your input and try again.",
+    "gemini": "The input token count ({count}) exceeds the maximum number of tokens allowed "
+    "({maximum}).",
+}
+"""How each dialect says that a prompt is too long: its clients compact or shorten it when they read this.
+Anthropic's own words are the message itself. Source: what OpenAI and Google answer; the matchers of
+clients, which look for "maximum context length", "exceeds the context window" and the whole of Google's."""
+
+
+def overflow(count: int, maximum: int) -> GatewayError:
+    """The 400 for a prompt of more tokens than the target takes, in Anthropic's words."""
+    text = f"prompt is too long: {count} tokens > {maximum} maximum"
+    error = GatewayError("context_overflow", text)
+    error.tokens = count, maximum
+    return error
 
 
 def refuse(path: str, message: str) -> GatewayError:
@@ -197,6 +230,19 @@ _TEXTS = {
 """Requests that are invalid in a way of their own, told by the provider's words."""
 
 
+_TOO_LONG = re.compile(r"prompt is too long: (\d{1,12}) tokens > (\d{1,12}) maximum")
+_NO_ROOM = re.compile(r"exceed context limit: (\d{1,12}) \+ (\d{1,12}) > (\d{1,12})")
+
+
+def _told_tokens(message: str) -> tuple[int, int] | None:
+    """The numbers in the provider's words; where the answer has no room, prompt and answer together."""
+    if found := _TOO_LONG.search(message):
+        return int(found[1]), int(found[2])
+    if found := _NO_ROOM.search(message):
+        return int(found[1]) + int(found[2]), int(found[3])
+    return None
+
+
 def provider_error(value: Any, otherwise: str = "internal") -> GatewayError:
     """Read Anthropic's error envelope; a type that is not known counts as the kind ``otherwise``."""
     error = value.get("error") if isinstance(value, dict) else None  # pyright: ignore
@@ -206,4 +252,7 @@ def provider_error(value: Any, otherwise: str = "internal") -> GatewayError:
     if kind == "invalid_request":
         found = (row for row, texts in _TEXTS.items() if any(text in message for text in texts))
         kind = next(found, kind)
-    return GatewayError(kind, message, source="upstream")
+    told = GatewayError(kind, message, source="upstream")
+    if kind == "context_overflow":
+        told.tokens = _told_tokens(message)
+    return told

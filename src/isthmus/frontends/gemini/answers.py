@@ -325,7 +325,7 @@ def failure(error: GatewayError, request_id: str = "") -> dict[str, Any]:
         details.append({"@type": f"{kind}RequestInfo", "requestId": request_id})
     status: dict[str, Any] = {
         "code": error.status_for("gemini"),
-        "message": error.message,
+        "message": error.words("gemini"),
         "status": error.row.gemini,
     }
     return {"error": {**status, "details": details} if details else status}

@@ -354,12 +354,19 @@ def encoder(request: Request) -> Encoder:
 
 
 def encode_error(error: GatewayError, request_id: str) -> bytes:
-    """OpenAI's envelope, which has no place for the request's id: that is a header's matter."""
+    return envelope(error, "openai-chat", "messages")
+
+
+def envelope(error: GatewayError, dialect: str, prompt: str) -> bytes:
+    """OpenAI's envelope, which has no place for the request's id: that is a header's matter.
+
+    ``prompt`` is the field that is at fault where the prompt is too long.
+    """
     row = error.row
     fields = {
-        "message": error.message,
+        "message": error.words(dialect),
         "type": row.openai,
-        "param": error.param or None,
+        "param": error.param or (prompt if error.kind == "context_overflow" else None),
         "code": row.openai_code,
     }
     return wire.dumps({"error": fields})

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
-from isthmus.errors import refuse
+from isthmus.errors import GatewayError, refuse
 from isthmus.frontends import Match, Route, openai
 from isthmus.frontends import schema as schemas
-from isthmus.frontends.openai_chat.answer import encode_error, encode_model, encode_models
+from isthmus.frontends.openai_chat.answer import encode_model, encode_models, envelope
 from isthmus.frontends.openai_responses import compactions
 from isthmus.frontends.openai_responses.items import Conversation
 from isthmus.frontends.openai_responses.stored import (
@@ -350,3 +350,8 @@ def _choice(draft: Draft, body: dict[str, Any], tools: Tools) -> dict[str, Any] 
     elif parallel is False and not tools.blocks:
         draft.notes.dropped("parallel_tool_calls", "there are no tools to be called")
     return choice
+
+
+def encode_error(error: GatewayError, request_id: str) -> bytes:
+    """OpenAI's envelope; a prompt that is too long is the fault of ``input``."""
+    return envelope(error, DIALECT, "input")

@@ -127,15 +127,15 @@ class Answer:
 
     def fail(self, error: GatewayError) -> Events:
         """The one event that ends a failed answer: the response so far, or a bare error before it."""
-        code = _CODES.get(error.kind, "server_error")
+        code, words = _CODES.get(error.kind, "server_error"), error.words("openai-responses")
         if not self._head:
-            fields = {"code": code, "message": error.message, "param": error.param or None}
+            fields = {"code": code, "message": words, "param": error.param or None}
             return [{"type": "error", **fields}]
         if self._item is not None:
             self._item.cut()
             self._output += self._item.values
             self._item = None
-        told = {"code": code, "message": error.message}
+        told = {"code": code, "message": words}
         return [{"type": "response.failed", "response": self._whole("failed", error=told)}]
 
     # --- the whole ------------------------------------------------------------------------------
