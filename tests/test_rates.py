@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from base64 import b64encode
 from hashlib import sha256
+from pathlib import Path
 
 import pytest
 
-from isthmus.rates import LEAST, MODELS, MOST, Ratios, rates_of, text_tokens
+from isthmus.rates import LEAST, MODELS, MOST, Rates, Ratios, rates_of, text_tokens
 
 OLD, NEW, OTHER = (rates_of(name) for name in ("claude-3", "claude-opus-5", "gpt-6"))
 
@@ -109,3 +110,17 @@ def test_the_ratio_that_nobody_asks_for_goes() -> None:
     assert len(ratios.rows) == MODELS
     assert ratios.ratio("a", "0") > 1
     assert ratios.ratio("a", "1") == 1
+
+
+# --- the page -----------------------------------------------------------------------------------
+
+
+def test_the_page_shows_the_table() -> None:
+    page = (Path(__file__).resolve().parents[1] / "docs" / "context.md").read_text()
+    rows = [
+        [f"{getattr(rates, name):{form}}" for rates in (OLD, NEW, OTHER)]
+        for name, form in zip(Rates._fields, [".2f"] * 4 + [","] * 3, strict=True)
+        if name != "side"
+    ]
+    shown = [line.split(" | ")[1:] for line in page.splitlines() if line.endswith(" |")]
+    assert [[cell.removesuffix(" |") for cell in row] for row in shown][-len(rows) :] == rows

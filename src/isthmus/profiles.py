@@ -57,6 +57,10 @@ class Profile:
     """Whether ``inference_geo`` is taken."""
     prices: Mapping[str, float] | None
 
+    def is_of(self, model: str) -> bool:
+        """Whether this is the model's own row: by its id, an alias, or either with a date behind it."""
+        return any(name in (self.id, *self.aliases) for name in (model, _DATED.sub("", model)))
+
 
 def _rows() -> tuple[Profile, ...]:
     names = [field.name for field in fields(Profile)]

@@ -205,6 +205,7 @@ class Target:
     ``changed`` says that the gateway itself put another model or parameter in place: only then may
     a native body be adapted to the model, since a caller's own choice is the provider's to judge.
     ``profile`` is what the configuration knows of the model; None leaves it to the package's table.
+    ``max_context`` is the most tokens of a prompt that the selector lets through to it.
     """
 
     backend: str
@@ -213,6 +214,7 @@ class Target:
     changed: bool = False
     profile: Profile | None = None
     prompt_cache: bool = False
+    max_context: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
