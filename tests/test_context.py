@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+import re
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -20,8 +21,8 @@ from isthmus.steps import context
 from isthmus.steps.context import COUNTED, Limit, Windows, enforce_context, limit_of
 from isthmus.tokens import estimate
 
-from .harness import message
-from .test_server import DIALECTS
+from .harness import World, error_message, message
+from .test_server import DIALECTS, HEADERS, asked
 
 Value = dict[str, Any]
 MODEL = "claude-sonnet-4-5"
@@ -404,3 +405,56 @@ def test_our_own_refusal_in_each_dialect(dialect: str) -> None:
     assert value["message"] == WORDS_OF[dialect].format(*error.tokens)
     assert value.items() >= REST[dialect].items()
     assert error.status_for(dialect) == 400
+
+
+# --- over a real gateway ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def gate() -> Iterator[World]:
+    world = World()
+    yield world
+    world.close()
+
+
+def sent(world: World, since: int) -> list[str]:
+    return [one.path.partition("?")[0] for one in world.received()[since:]]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@EACH_DIALECT
+def test_a_long_prompt_is_refused_before_anything_is_sent(
+    gate: World, dialect: str, stream: bool
+) -> None:
+    path, body = asked(dialect, prompt(230_000), stream=stream)
+    since = len(gate.received())
+    reply = gate.post(path, body, **HEADERS[dialect])
+    assert reply.status == 400
+    error_message(dialect, reply)
+    form = re.escape(WORDS_OF[dialect]).replace(r"\{0\}", r"(\d+)").replace(r"\{1\}", "200000")
+    words = re.fullmatch(form, reply.json()["error"]["message"])
+    assert words is not None
+    assert int(words[1]) == pytest.approx(230_000, rel=0.01)
+    assert reply.json()["error"].items() >= REST[dialect].items()
+    assert sent(gate, since) == []
+
+
+@EACH_DIALECT
+def test_near_the_limit_a_real_count_decides(gate: World, dialect: str) -> None:
+    """The simulator has four bytes to a token, where these words are estimated at nearly five."""
+    for tokens, status in ((160_000, 200), (190_000, 400)):
+        path, body = asked(dialect, prompt(tokens))
+        since = len(gate.received())
+        reply = gate.post(path, body, **HEADERS[dialect])
+        assert reply.status == status, reply.body[:300]
+        asked_for = sent(gate, since)
+        assert ("/v1/messages" in asked_for) is (status == 200)
+        assert asked_for == (["/v1/messages"] if status == 200 else ["/v1/messages/count_tokens"])
+
+
+def test_a_count_of_a_long_prompt_is_the_providers_to_judge(gate: World) -> None:
+    body = message(prompt(300_000))
+    del body["max_tokens"]
+    since = len(gate.received())
+    gate.post("/v1/messages/count_tokens", body, **HEADERS["anthropic"])
+    assert sent(gate, since) == ["/v1/messages/count_tokens"]
