@@ -1,7 +1,8 @@
-"""One process's stores for several: served over sockets to the workers that it started.
+"""One process's state for several: served over sockets to the workers that it started.
 
 A message is four bytes of its length and MessagePack: ``[number, store, operation, arguments]`` one
-way, ``[number, result]`` the other. A connection's calls are answered in their order.
+way, ``[number, result]`` the other. A connection's calls are answered in their order. Number 0 is no
+call: a worker posts, and the owner tells, what nobody answers.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import msgspec
 import structlog
 
 from isthmus.storage import Store
+from isthmus.storage.board import NAME as BOARD
+from isthmus.storage.board import Board
 
 MESSAGE_LIMIT = 256 * 1024 * 1024
 """Bytes of one message: a response is stored whole."""
@@ -35,19 +38,38 @@ _OPERATIONS: Mapping[str, Callable[[Store], Callable[..., Awaitable[Any]]]] = {
 }
 
 
-async def serve(stores: Mapping[str, Store], connection: socket.socket) -> None:
-    """Answer one worker's calls until it closes its end of the connection."""
+async def serve(
+    stores: Mapping[str, Store], connection: socket.socket, board: Board | None = None
+) -> None:
+    """Answer one worker's calls until it closes its end of the connection, and tell it what happens."""
     reader, writer = await asyncio.open_connection(sock=connection, limit=MESSAGE_LIMIT)
+
+    def tell(message: Any) -> None:
+        if _unread(writer) > UNREAD_LIMIT:
+            writer.transport.abort()  # it ends and starts again, with the whole state
+        elif not writer.transport.is_closing():
+            _write(writer, [0, message])
+
     try:
         while True:
             number, store, operation, arguments = _decode(await _read(reader))
-            result = await _OPERATIONS[operation](stores[store])(*arguments)
-            _write(writer, [number, result])
-            await writer.drain()
+            if board is not None and store == BOARD:
+                result = board.operate(tell, operation, arguments)
+            else:
+                result = await _OPERATIONS[operation](stores[store])(*arguments)
+            if number:
+                _write(writer, [number, result])
+                await writer.drain()
     except (asyncio.IncompleteReadError, ConnectionError):
         return
     finally:
+        if board is not None:
+            board.leave(tell)
         writer.close()
+
+
+def _unread(writer: asyncio.StreamWriter) -> int:
+    return writer.transport.get_write_buffer_size()
 
 
 async def _read(reader: asyncio.StreamReader) -> bytes:
@@ -69,6 +91,8 @@ class Line:
         self._numbers = 0
         self._calls: dict[int, asyncio.Future[Any]] = {}
         self.lost = asyncio.Event()
+        self.heard: Callable[[Any], None] | None = None
+        """Told, in their order, of the messages that are no answers; never later than of an answer."""
         self._task = asyncio.create_task(self._listen())
 
     @classmethod
@@ -78,14 +102,25 @@ class Line:
     @property
     def unread(self) -> int:
         """Bytes that the owner has not taken yet."""
-        return self._writer.transport.get_write_buffer_size()
+        return _unread(self._writer)
+
+    @property
+    def reachable(self) -> bool:
+        return not self.lost.is_set() and self.unread <= UNREAD_LIMIT
+
+    def post(self, store: str, operation: str, *arguments: Any) -> bool:
+        """Send what nobody answers; whether that was possible."""
+        if self.reachable:
+            _write(self._writer, [0, store, operation, arguments])
+            return True
+        return False
 
     async def call(self, store: str, operation: str, *arguments: Any) -> Any:
         """The result of an operation. Raises TimeoutError where none comes in CALL_SECONDS.
 
         Also at once where the owner is gone, or has not read UNREAD_LIMIT bytes.
         """
-        if self.lost.is_set() or self.unread > UNREAD_LIMIT:
+        if not self.reachable:
             raise TimeoutError
         self._numbers += 1
         number = self._numbers
@@ -101,6 +136,10 @@ class Line:
         try:
             while True:
                 number, result = _decode(await _read(self._reader))
+                if not number:
+                    if self.heard is not None:
+                        self.heard(result)
+                    continue
                 waiting = self._calls.get(number)
                 if waiting is not None and not waiting.done():
                     waiting.set_result(result)
