@@ -20,6 +20,7 @@ from openai import OpenAI
 from isthmus import workers
 from isthmus.config import Config
 from isthmus.storage import shared
+from isthmus.storage.board import Board
 from isthmus.storage.memory import MemoryStore
 from isthmus.storage.shared import Line, SharedStore
 from tests import material
@@ -128,6 +129,21 @@ def test_what_was_refused_is_known_to_all_workers(team: World) -> None:
             reply = team.post("/v1/chat/completions", body)
         assert reply.status == 200, reply.body
         assert len(team.received()) - before == (2 if worker == 0 else 1)
+
+
+def test_every_worker_has_a_copy_of_what_is_known_of_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    board = Board()
+    monkeypatch.setattr(workers, "Board", lambda policy: board)
+    before = set(children())
+    world = World(workers=COUNT)
+    try:
+        assert board.copies == COUNT
+        mine = set(children()) - before
+        os.kill(min(mine), signal.SIGKILL)
+        eventually(lambda: len(set(children()) - before - mine) == 1 and board.copies == COUNT)
+    finally:
+        world.close()
+    assert board.copies == 0
 
 
 # --- life and death -----------------------------------------------------------------------------

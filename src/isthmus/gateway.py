@@ -32,6 +32,7 @@ from isthmus.steps.pause import continue_pauses
 from isthmus.steps.refused import refused_reasoning
 from isthmus.steps.vault import vault
 from isthmus.storage import Store
+from isthmus.storage.pools import Pools
 from isthmus.upstream import Bounds, Deadlines, Origin, Response, Upstream
 
 ERROR_LIMIT = 1024 * 1024
@@ -66,8 +67,11 @@ class Gateway:
         config: Config,
         kept: Mapping[str, Store] | None = None,
         gateway: str | None = None,
+        pools: Pools | None = None,
     ) -> None:
-        """``kept`` are the stores by name and ``gateway`` the id, where several processes share them."""
+        """``kept`` are the stores by name, ``pools`` is what is known of the keys and ``gateway`` the
+        id, where several processes share them.
+        """
         self.config = config
         self.id = gateway or secrets.token_hex(8)
         kept = stores.in_memory(config, monotonic) if kept is None else kept
@@ -89,7 +93,9 @@ class Gateway:
         self._translated: Call = compose(steps, self._attempt)
         self._explained: Call = compose(steps, self._explanation)
         self._profiles = profiles_of(config.profiles)
-        self._rules = rules_of(config.model_aliases)
+        self.pools = pools or Pools(Health(stores.policy(config)))
+        self.routing = Routing(config, self._profiles, self.pools.health, _now)
+        self._compose(kept)
         self.catalog = Catalog(config, self._profiles, self._list_models, self._one_model)
         self._keys = keys
 

@@ -25,6 +25,8 @@ from isthmus.config import Config, ConfigError, ConfigErrors, is_loopback
 from isthmus.edge.connection import Limits, Port
 from isthmus.edge.listener import Edge
 from isthmus.gateway import Gateway
+from isthmus.storage.board import Copy
+from isthmus.storage.pools import Pools
 from isthmus.storage.shared import Line
 
 ROUTES = {"main": MAIN, "anthropic": DEDICATED}
@@ -96,12 +98,13 @@ async def serve(
         # First of all: a signal that comes while we start must leave nothing behind.
         stop, hurry = stack.enter_context(signals())
         bound = listeners(config, environ, stack) if team is None else team.listeners
-        line = None
+        line = pools = None
         if team is not None:
             line = await Line.open(team.line)
             stack.push_async_callback(line.close)
             kept = stores.over(line, kept)
-        gateway = Gateway(config, kept, None if team is None else team.gateway)
+            pools = await _shared(line, config)
+        gateway = Gateway(config, kept, None if team is None else team.gateway, pools)
         bodies = Bodies(config)
         await gateway.start()
         edge = Edge(_limits(config))
@@ -117,6 +120,13 @@ async def serve(
         finally:
             await edge.close()
             await gateway.stop()
+
+
+async def _shared(line: Line, config: Config) -> Pools:
+    """The keys as all workers know them."""
+    copy = Copy(line, stores.policy(config))
+    await copy.join()
+    return Pools(copy.health, copy.claim)
 
 
 async def _told(stop: asyncio.Event, line: Line | None) -> None:

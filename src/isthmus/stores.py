@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from isthmus.config import Config
+from isthmus.routing.health import Policy
 from isthmus.storage import Store
 from isthmus.storage.memory import MemoryStore
 from isthmus.storage.shared import Line, SharedStore
@@ -26,6 +27,18 @@ def in_memory(config: Config, clock: Callable[[], float]) -> Mapping[str, Store]
     if responses.store:
         stores[RESPONSES] = MemoryStore(responses.max_bytes, responses.max_age, clock)
     return stores
+
+
+def policy(config: Config) -> Policy:
+    """How long keys are left alone."""
+    retry = config.retry
+    return Policy(
+        cool_seconds=retry.cool_seconds,
+        long_cool_seconds=retry.long_cool_seconds,
+        bench_seconds=retry.bench_seconds,
+        failures=retry.failures,
+        eject_seconds=retry.eject_seconds,
+    )
 
 
 def over(line: Line, names: Mapping[str, Store]) -> Mapping[str, Store]:

@@ -25,6 +25,7 @@ from isthmus import server, stores
 from isthmus.config import Config
 from isthmus.server import Ready, Team
 from isthmus.storage import Store, shared
+from isthmus.storage.board import Board
 
 READY = b"ready\n"
 START_SECONDS = 60.0
@@ -67,7 +68,8 @@ async def supervise(config: Config, ready: Ready, environ: Mapping[str, str] = o
     async with contextlib.AsyncExitStack() as stack:
         stop, hurry = stack.enter_context(server.signals())
         listeners = server.listeners(config, environ, stack)
-        crew = _Crew(config, listeners, stores.in_memory(config, monotonic))
+        board = Board(stores.policy(config))
+        crew = _Crew(config, listeners, stores.in_memory(config, monotonic), board)
         stack.push_async_callback(crew.end)
         await crew.start()
         ready(server.ports(listeners))
@@ -88,6 +90,7 @@ class _Crew:
     config: Config
     listeners: Mapping[str, socket.socket]
     kept: Mapping[str, Store]
+    board: Board
     gateway: str = field(default_factory=lambda: secrets.token_hex(8))
     stopping: bool = False
     _running: set[asyncio.subprocess.Process] = field(default_factory=set)
@@ -154,7 +157,7 @@ class _Crew:
                 own.close()
                 raise
         self._running.add(process)
-        serving = asyncio.create_task(shared.serve(self.kept, own))
+        serving = asyncio.create_task(shared.serve(self.kept, own, self.board))
         try:
             async with asyncio.timeout(START_SECONDS):
                 started = process.stdout is not None and await process.stdout.readline() == READY
