@@ -6,11 +6,15 @@ import asyncio
 import http.client
 import json
 import threading
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from isthmus.config import Config
+from isthmus.profile_settings import profiles_of
+from isthmus.request import Request, Target
+from isthmus.routes import table_of
+from isthmus.routing.route import Router
 from isthmus.server import serve
 from isthmus.simulator import Options, Simulator
 from isthmus.workers import supervise
@@ -77,11 +81,18 @@ class Loop:
         self._loop.close()
 
 
-class World:
-    """A gateway whose backend ``anthropic`` is a simulator on a socket of its own.
+def target_of(request: Request, config: Config) -> Target:
+    """The first target of a request's route."""
+    router = Router(table_of(config), profiles_of(config.profiles))
+    candidate = router.route(request.model).first
+    return router.target(candidate, candidate.pool[0].backend)
 
-    ``backend`` is laid over that backend's section and ``config`` over the whole configuration; the
-    ports are ``port`` and ``anthropic_port``.
+
+class World:
+    """A gateway whose backends, by default one named ``anthropic``, are simulators on sockets of their own.
+
+    ``backend`` is laid over each backend's section and ``config`` over the whole configuration; the
+    ports are ``port`` and ``anthropic_port``. ``simulator`` is the first backend's.
     """
 
     def __init__(
@@ -89,14 +100,25 @@ class World:
         options: Options | None = None,
         *,
         backend: Mapping[str, Any] | None = None,
+        names: Sequence[str] = ("anthropic",),
         **config: Any,
     ) -> None:
         self.loop = Loop()
-        self.simulator = Simulator(options or Options(api_keys=(UPSTREAM_KEY,)))
-        self.loop.run(self.simulator.start())
-        section = {"type": "anthropic", "api_key": UPSTREAM_KEY, "base_url": self.simulator.url}
-        section |= backend or {}
-        settings = {"port": 0, "anthropic_port": 0, "backends": {"anthropic": section}, **config}
+        self.simulators = {
+            name: Simulator(options or Options(api_keys=(UPSTREAM_KEY,))) for name in names
+        }
+        self.simulator = self.simulators[names[0]]
+        sections: dict[str, Any] = {}
+        for name, simulator in self.simulators.items():
+            self.loop.run(simulator.start())
+            section = {"type": "anthropic", "api_key": UPSTREAM_KEY, "base_url": simulator.url}
+            sections[name] = section | dict(backend or {})
+        settings = {
+            "port": 0,
+            "anthropic_port": 0,
+            **({} if "backends" in config else {"backends": sections, "default_backend": names[0]}),
+            **config,
+        }
         ready: list[Mapping[str, int]] = []
         bound = threading.Event()
 
@@ -114,16 +136,19 @@ class World:
 
     def close(self) -> None:
         self._end()
-        self.loop.run(self.simulator.stop())
+        for simulator in self.simulators.values():
+            self.loop.run(simulator.stop())
         self.loop.close()
 
-    def script(self, **script: Any) -> None:
-        """What the simulator does with the next request."""
-        self.simulator.scripts.append(script)
+    def script(self, backend: str | None = None, **script: Any) -> None:
+        """What a backend's simulator, the first one's unless it is named, does with the next request."""
+        simulator = self.simulators[backend] if backend else self.simulator
+        simulator.scripts.append(script)
 
-    def received(self) -> list[Any]:
-        """The requests for answers that reached the simulator, oldest first."""
-        return [r for r in self.simulator.requests if not r.path.startswith("/v1/models")]
+    def received(self, backend: str | None = None) -> list[Any]:
+        """The requests for answers that reached a backend's simulator, oldest first."""
+        simulator = self.simulators[backend] if backend else self.simulator
+        return [r for r in simulator.requests if not r.path.startswith("/v1/models")]
 
     def post(self, path: str, body: Any, port: int | None = None, **headers: str) -> Reply:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()

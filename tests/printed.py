@@ -70,7 +70,7 @@ def curl(printed: str) -> Curl:
             data = next(words)
         elif not word.startswith("-"):
             url = word
-        elif word not in ("-N", "-s"):
+        elif word not in ("-N", "-s", "-i"):
             raise ValueError(f"curl {word}: not known here")
     place = urlsplit(url)
     path = f"{place.path}?{place.query}" if place.query else place.path

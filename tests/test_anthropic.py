@@ -11,9 +11,9 @@ import pytest
 from isthmus.config import Config
 from isthmus.dialects import BACKENDS, FRONTENDS
 from isthmus.frontends import matched
-from isthmus.plan import plan, target_of
-from isthmus.profile_settings import profiles_of
+from isthmus.plan import plan
 from isthmus.request import HttpRequest
+from tests.harness import target_of
 
 CASES = Path(__file__).parent / "wire" / "anthropic"
 
@@ -47,7 +47,7 @@ def test_this_is_what_the_provider_gets(case: dict[str, Any]) -> None:
     config = Config.model_validate(case.get("config", {}))
     request = frontend.decode(http, match)
     request.key = "sk-of-the-gateway"
-    target = target_of(request, config, profiles_of(config.profiles))
+    target = target_of(request, config)
     made = plan(request, target, BACKENDS["anthropic"], strict=False)
     sent = case["sent"]
     target_path = made.http.path + (f"?{made.http.query}" if made.http.query else "")

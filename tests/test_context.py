@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,9 +17,10 @@ from isthmus.frontends import anthropic, gemini, openai_chat, openai_responses
 from isthmus.pipeline import Answer, Call
 from isthmus.profiles import profile
 from isthmus.rates import Ratios
-from isthmus.request import Body, Request, Target
+from isthmus.request import Body, Limit, Request, Target
+from isthmus.routing.windows import Windows, limit_of
 from isthmus.steps import context
-from isthmus.steps.context import COUNTED, Limit, Windows, enforce_context, limit_of
+from isthmus.steps.context import COUNTED, enforce_context
 from isthmus.tokens import estimate
 
 from .harness import World, error_message, message
@@ -153,7 +155,9 @@ def run(
 ) -> list[list[Event]]:
     """The batches that the step gives, all of them read."""
     call: Call = provider.call
-    step = enforce_context(windows or Windows(), ratios or Ratios(), counting)
+    step = enforce_context(ratios or Ratios(), counting)
+    assert asks.target is not None
+    asks.target = replace(asks.target, window=limit_of(asks.target, windows or Windows()))
 
     async def read() -> list[list[Event]]:
         answer = await step(asks, call)
@@ -297,7 +301,7 @@ def test_where_no_limit_is_known_nothing_is_enforced() -> None:
     for found in (target("llama3:8b"), None):
         asks = request(prompt(2_000_000), kind=Untouched)
         asks.target = found
-        step = enforce_context(Windows(), Ratios(), ())
+        step = enforce_context(Ratios(), ())
         provider = Provider()
 
         async def call(_: Request, provider: Provider = provider) -> Answer:
@@ -363,7 +367,7 @@ def test_nothing_is_learned_of_what_was_not_seen(fields: Value) -> None:
 )
 def test_an_answer_without_usage_teaches_nothing(whole: bytes) -> None:
     ratios = Ratios()
-    step = enforce_context(Windows(), ratios, ())
+    step = enforce_context(ratios, ())
     asks = request(prompt(170_000))
 
     async def call(_: Request) -> Answer:

@@ -12,10 +12,9 @@ from isthmus.config import BackendConfig, Config
 from isthmus.dialects import BACKENDS, FRONTENDS
 from isthmus.errors import GatewayError
 from isthmus.frontends import matched
-from isthmus.plan import is_strict, plan, target_of
-from isthmus.profile_settings import profiles_of
+from isthmus.plan import is_strict, plan
 from isthmus.request import HttpRequest, Request
-from tests.harness import VERSION, World, error_message, message
+from tests.harness import VERSION, World, error_message, message, target_of
 
 CHAT = "/v1/chat/completions"
 HELLO = [{"role": "user", "content": "Hello"}]
@@ -159,27 +158,19 @@ def test_a_default_that_is_a_pool_begins_with_its_first_backend() -> None:
     backends = {name: BackendConfig(type="simulator") for name in ("a", "b")}
     config = Config(backends=backends, default_backend="simulator")
     request = chat(model="claude-opus-5-5", messages=HELLO)
-    assert target_of(request, config, profiles_of(config.profiles)).backend == "a"
+    assert target_of(request, config).backend == "a"
 
 
 def test_a_plan_names_its_target_and_changes_no_request() -> None:
     config = Config(force_model="claude-opus-5-5?effort=max")
     request = chat(model="gpt-7", messages=HELLO, seed=1)
-    target = target_of(request, config, profiles_of(config.profiles))
+    target = target_of(request, config)
     assert (target.backend, target.model, target.changed) == ("anthropic", "claude-opus-5-5", True)
     first = plan(request, target, BACKENDS["anthropic"], strict=False)
     assert first == plan(request, target, BACKENDS["anthropic"], strict=False)
     assert [note.path for note in first.notes.rows] == ["seed"]
     assert [note.path for note in request.notes.rows] == ["seed"]
     assert first.refusal is None
-
-
-@pytest.mark.parametrize("text", ["a|b", "a^b", "a!b", "hybrid:[a,b]", "[max_context=9]a"])
-def test_one_model_answers_a_request(text: str) -> None:
-    config = Config()
-    with pytest.raises(GatewayError, match="one model answers a request") as refusal:
-        target_of(chat(model=text, messages=HELLO), config, profiles_of(config.profiles))
-    assert (refusal.value.param, refusal.value.row.status) == ("model", 400)
 
 
 UNCONTINUED: dict[str, tuple[str, dict[str, Any]]] = {

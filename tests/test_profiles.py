@@ -12,11 +12,10 @@ from isthmus.adapt import adapt
 from isthmus.catalog import described
 from isthmus.cli import check_lines
 from isthmus.config import Config, Resolved, leaves
-from isthmus.plan import target_of
 from isthmus.profile_settings import Effort, PriceConfig, ProfileConfig, Thinking, profiles_of
 from isthmus.profiles import EFFORTS, PACKAGED, PROFILES, Profile, Profiles
 from isthmus.request import Body, Notes, Request
-from tests.harness import VERSION, World, error_message, message
+from tests.harness import VERSION, World, error_message, message, target_of
 
 NEWEST = PROFILES[0]
 OPUS = PACKAGED.profile("claude-opus-5-5")
@@ -104,7 +103,7 @@ def test_a_target_carries_its_profile() -> None:
     profiles = profiles_of(config.profiles)
     for model, name in (("mine", "mine"), ("anthropic:mine?top_k=1", "mine"), ("?", NEWEST.id)):
         request = Request("openai-chat", Body({}), model.replace("?", "a", model == "?"), False)
-        row = target_of(request, config, profiles).profile
+        row = target_of(request, config).profile
         assert row is not None
         assert row.id == name
 

@@ -116,7 +116,9 @@ def test_the_ratio_that_nobody_asks_for_goes() -> None:
 
 
 def test_the_page_shows_the_table() -> None:
-    page = (Path(__file__).resolve().parents[1] / "docs" / "context.md").read_text()
+    page = (
+        Path(__file__).resolve().parents[1] / "docs" / "context-window-enforcement.md"
+    ).read_text()
     rows = [
         [f"{getattr(rates, name):{form}}" for rates in (OLD, NEW, OTHER)]
         for name, form in zip(Rates._fields, [".2f"] * 4 + [","] * 3, strict=True)

@@ -67,6 +67,24 @@ def test_a_forced_model_beats_the_rules() -> None:
         world.close()
 
 
+def test_route_claude_models_to_other_providers() -> None:
+    """The seed page's words. Nobody answers at the default backend's address."""
+    backends = {
+        "anthropic": {"type": "anthropic", "api_key": "any", "base_url": "http://127.0.0.1:9"},
+        "other": {"type": "simulator"},
+    }
+    rule = {"pattern": "claude-(.*)", "replacement": r"other:\0"}
+    world = World(backends=backends, default_backend="anthropic", model_aliases=[rule])
+    try:
+        for path, body in REQUESTS[2:4]:
+            reply = world.post(path, {**body, "model": "claude-opus-5-5"})
+            assert reply.status == 200
+            assert b"Hello" in reply.body
+        assert world.post("/v1/chat/completions", REQUESTS[2][1]).status == 502
+    finally:
+        world.close()
+
+
 def test_a_rewritten_selector_that_is_none_is_a_400(rewriting: World) -> None:
     reply = rewriting.post("/v1/messages", message(model="gpt-x?effort=huge"), **VERSION)
     assert reply.status == 400

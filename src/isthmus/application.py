@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Sequence
 from itertools import chain
 
-from isthmus import explain
+from isthmus import admin, explain
 from isthmus.auth import Door
 from isthmus.bodies import Bodies
 from isthmus.dialects import FRONTENDS
@@ -29,6 +29,9 @@ MAIN: RouteTable = sorted(
 
 DEDICATED: RouteTable = [(FRONTENDS["anthropic"], route) for route in anthropic.BARE]
 """The routes of the port that speaks Anthropic's dialect only."""
+
+OWN = {route.pattern: route for route in (explain.ROUTE, admin.ROUTES)}
+"""The routes that belong to no dialect, by their paths: on the main port only."""
 
 SPOKEN = (("upgrade", "HTTP/1.1"), ("connection", "upgrade"))
 """What a 426 has to name: the protocol that is spoken here (RFC 9110, section 15.5.22)."""
@@ -84,8 +87,8 @@ class Application:
     def match(self, http: HttpRequest) -> tuple[Frontend, Match | GatewayError]:
         """The frontend of a request, and its route or what is wrong: 404 or 405."""
         path = http.path.rstrip("/") if len(http.path) > 1 else http.path
-        if path == explain.ROUTE.pattern and self._routes is MAIN:
-            return self._explained(http)
+        if self._routes is MAIN and path in OWN:
+            return self._own(http, OWN[path])
         methods: dict[str, Frontend] = {}
         for frontend, route in self._routes:
             found = matched(route, path)
@@ -108,13 +111,15 @@ class Application:
         text = f"{http.method} {http.path[:200]} is not served; served are {', '.join(served)}"
         return frontend, GatewayError("not_found", text)
 
-    def _explained(self, http: HttpRequest) -> tuple[Frontend, Match | GatewayError]:
-        """The frontend that a request to explain names, so that mistakes too are told in its dialect."""
-        if http.method != explain.ROUTE.method:
-            text = f"{http.method} is not served here, only {explain.ROUTE.method}"
+    def _own(self, http: HttpRequest, route: Route) -> tuple[Frontend, Match | GatewayError]:
+        """A route of no dialect; mistakes are told in the one that is explained, or looks like the client's."""
+        if http.method != route.method:
+            text = f"{http.method} is not served here, only {route.method}"
             return self._dialect(http), GatewayError("method_not_allowed", text)
+        if route is not explain.ROUTE:
+            return self._dialect(http), Match(route)
         try:
-            return explain.frontend(http), Match(explain.ROUTE)
+            return explain.frontend(http), Match(route)
         except GatewayError as error:
             return self._dialect(http), error
 

@@ -221,6 +221,7 @@ _KINDS = {
     "overloaded_error": "overloaded",
 }
 _TEXTS = {
+    "billing": ("credit balance is too low", "reached your specified API usage limits"),
     "context_overflow": ("prompt is too long", "exceed context limit"),
     "reasoning_refused": (
         *("`signature` in `thinking` block", "`data` in `redacted_thinking` block"),

@@ -11,7 +11,7 @@ from typing import Any, Protocol, cast
 
 import structlog
 
-from isthmus import errors, explain, wire
+from isthmus import admin, errors, explain, wire
 from isthmus.edge.cycle import GONE
 from isthmus.errors import GatewayError
 from isthmus.event import Event, stream_error
@@ -19,7 +19,7 @@ from isthmus.frontends import Encoder, Frontend, Match
 from isthmus.gateway import HOP, Gateway
 from isthmus.messages import Message, Reader
 from isthmus.pipeline import Answer
-from isthmus.request import Headers, HttpRequest, Request
+from isthmus.request import Attempt, Headers, HttpRequest, Request
 from isthmus.responses import SERVED
 
 Scope = MutableMapping[str, Any]
@@ -64,6 +64,7 @@ class Exchange:
         self._http = _http_request(scope)
         self._frontend: Frontend = cast("Frontend", None)
         self._encoder: Encoder | None = None
+        self._attempts: list[Attempt] = []
         self._begun = False
         self._streaming = False
 
@@ -100,6 +101,8 @@ class Exchange:
         elif operation == "model":
             model = await gateway.catalog.model(match.parts["model"])
             await self._whole(200, (), self._frontend.encode_model(model))
+        elif operation == "routes":
+            await self._whole(200, (), admin.routes_document(gateway.routing))
         elif operation in SERVED:
             await self._whole(200, (), await gateway.responses.serve(self._http, match, caller))
         else:
@@ -109,6 +112,7 @@ class Exchange:
             if operation == "explain":
                 http, match = explain.explained(http)
             request = await gateway.decoded(self._frontend, http, match, caller)
+            self._attempts = request.attempts
             if operation == "explain":
                 answer = await gateway.explain(request)
                 await self._whole(answer.status, self._headers(answer), answer.whole or b"")
@@ -209,6 +213,7 @@ class Exchange:
             *answer.headers,
             ("x-isthmus-target", target.encode("unicode_escape").decode("ascii")),
             *((("x-isthmus-notes", notes),) if notes else ()),
+            *(_story(self._attempts) if len(self._attempts) > 1 else ()),
         )
 
     # --- writing --------------------------------------------------------------------------------
@@ -230,7 +235,9 @@ class Exchange:
         headers = error.headers if dialect == "anthropic" else _retry_headers(error)
         if error.retry_after is not None and not any(k == "retry-after" for k, _ in headers):
             headers = (*headers, ("retry-after", str(int(error.retry_after))))
-        body = self._frontend.encode_error(error, f"req_{self._id}")
+        headers = (*headers, *_story(self._attempts))
+        given = next((value for name, value in headers if name == "request-id"), f"req_{self._id}")
+        body = self._frontend.encode_error(error, given)
         await self._whole(error.status_for(dialect), headers, body)
 
     async def _end_stream(self, error: GatewayError) -> None:
@@ -338,6 +345,17 @@ UNREADABLE = (KeyError, TypeError, AttributeError, ValueError, IndexError)
 
 def _unreadable(error: Exception) -> GatewayError:
     return errors.broken(f"a value that cannot be read ({type(error).__name__})")
+
+
+STORY_LIMIT = 2000
+
+
+def _story(attempts: list[Attempt]) -> Headers:
+    """The header that tells of the attempts in their order; none where there was none."""
+    rows = [f"{attempt.where[:200]} {attempt.outcome}" for attempt in attempts]
+    text = "; ".join(rows).encode("unicode_escape").decode("ascii")
+    shown = text if len(text) <= STORY_LIMIT else f"{text[: STORY_LIMIT - 4]} ..."
+    return (("x-isthmus-attempts", shown),) if rows else ()
 
 
 def _counted(body: bytes) -> int:

@@ -21,18 +21,21 @@ from isthmus.event import Event, stream_error
 from isthmus.explain import document
 from isthmus.frontends import Frontend, Match, Model, openai_responses
 from isthmus.pipeline import Answer, Call, Step, compose
-from isthmus.plan import Plan, is_strict, plan, target_of
+from isthmus.plan import Plan, is_strict, plan
 from isthmus.profile_settings import profiles_of
-from isthmus.request import Body, HttpRequest, Request, Target
+from isthmus.rates import Ratios
+from isthmus.request import Body, HttpRequest, Request
 from isthmus.responses import Responses
-from isthmus.routing_settings import rules_of
+from isthmus.routes import Routing
 from isthmus.simulator import Options, Simulator
-from isthmus.steps.key import choose_key
+from isthmus.steps.context import enforce_context
+from isthmus.steps.failover import broke, failover
 from isthmus.steps.pause import continue_pauses
 from isthmus.steps.refused import refused_reasoning
 from isthmus.steps.vault import vault
 from isthmus.storage import Store
 from isthmus.storage.pools import Pools
+from isthmus.tokens import may_exceed
 from isthmus.upstream import Bounds, Deadlines, Origin, Response, Upstream
 
 ERROR_LIMIT = 1024 * 1024
@@ -42,12 +45,12 @@ LIST_LIMIT = 4 * 1024 * 1024
 LIST_DEADLINES = Deadlines(connect=5, first_event=5, idle=5, total=10)
 HEAD_SECONDS = 10.0
 """How long the head of a stream waits for its message to start; then pings go out."""
+NATIVE = "anthropic"
 HOP = "x-isthmus-hop"
 """Header with the id of the gateway that sent a request, so that one that comes back is noticed."""
 _MESSAGE = re.compile(rb'"type"\s*:\s*"message"')
 TYPED_WITHIN = 256
 """Bytes of an answer in which its type stands, as a rule."""
-SIMULATOR_KEY = "simulated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,46 +72,47 @@ class Gateway:
         gateway: str | None = None,
         pools: Pools | None = None,
     ) -> None:
-        """``kept`` are the stores by name, ``pools`` is what is known of the keys and ``gateway`` the
-        id, where several processes share them.
-        """
+        """The stores by name, ``kept``, the id ``gateway`` and ``pools``, where processes share them."""
         self.config = config
         self.id = gateway or secrets.token_hex(8)
         kept = stores.in_memory(config, monotonic) if kept is None else kept
         self._upstream = Upstream(_bounds(config))
         self._accounts: dict[str, Account] = {}
         self._simulators: list[Simulator] = []
-        keys = {
-            name: tuple(row.keys.values()) or (SIMULATOR_KEY,)
-            for name, row in config.backends.items()
-        }
         self.responses = Responses(kept.get(stores.RESPONSES))
-        dialects = {name: BACKENDS[row.type].DIALECT for name, row in config.backends.items()}
-        tick = min(config.timeouts.keepalive, HEAD_SECONDS)
-        pauses = continue_pauses(dialects, tick, _now)
-        keyed = choose_key(keys)
-        steps = [*self._remembering(kept), keyed, pauses]
-        self._dialects = dialects
-        self._native: Call = compose([keyed], self._attempt)
-        self._translated: Call = compose(steps, self._attempt)
-        self._explained: Call = compose(steps, self._explanation)
+        self._dialects = {name: BACKENDS[row.type].DIALECT for name, row in config.backends.items()}
         self._profiles = profiles_of(config.profiles)
-        self.pools = pools or Pools(Health(stores.policy(config)))
-        self.routing = Routing(config, self._profiles, self.pools.health, _now)
+        self.routing = Routing(config, self._profiles, pools, _now)
         self._compose(kept)
         self.catalog = Catalog(config, self._profiles, self._list_models, self._one_model)
-        self._keys = keys
 
-    def _remembering(self, kept: Mapping[str, Store]) -> list[Step]:
-        """The steps over what is kept between exchanges."""
+    def _compose(self, kept: Mapping[str, Store]) -> None:
+        """Put the steps together: those of an exchange by its client, those of an attempt by its lane."""
+        tick = min(self.config.timeouts.keepalive, HEAD_SECONDS)
 
         def strict(asked: Request) -> bool:
             return is_strict(asked, self.config.strict)
 
-        steps = [refused_reasoning(kept[stores.REFUSED], strict)]
+        remembering: list[Step] = [self.responses.step]
         if stores.VAULT in kept:
-            steps.insert(0, vault(kept[stores.VAULT]))
-        return [self.responses.step, *steps]
+            remembering.append(vault(kept[stores.VAULT]))
+        mending: list[Step] = [refused_reasoning(kept[stores.REFUSED], strict)]
+        pauses = continue_pauses(self._dialects, tick)
+        counting = [name for name, dialect in self._dialects.items() if dialect == NATIVE]
+        self._fits = enforce_context(Ratios(), counting)
+        self._native: Call = self._attempt
+        self._translated: Call = compose([*mending, pauses], self._attempt)
+        routing = self.routing
+        along = failover(routing.around, routing.keys, routing.pools.granted, tick)
+        self._answering: Call = compose([along], self._in_its_lane)
+        self._answering_foreign: Call = compose([*remembering, along], self._in_its_lane)
+        self._explained: Call = compose([*remembering, *mending, pauses], self._explanation)
+
+    async def _in_its_lane(self, request: Request) -> Answer:
+        """One attempt through the steps of its lane."""
+        assert request.target is not None
+        native = request.dialect == self._dialects[request.target.backend]
+        return await (self._native if native else self._translated)(request)
 
     async def start(self) -> None:
         """Open what the backends need. Raises OSError when a simulator cannot be bound."""
@@ -144,12 +148,10 @@ class Gateway:
 
         The caller closes the answer, at any moment.
         """
-        target = request.target = self._target(request)
-        native = request.dialect == self._dialects[target.backend]
-        return await (self._native if native else self._translated)(request)
-
-    def _target(self, request: Request) -> Target:
-        return target_of(request, self.config, self._profiles, self._rules)
+        request.began = _now()
+        request.target = self.routing.first(request)
+        foreign = request.dialect != NATIVE
+        return await (self._answering_foreign if foreign else self._answering)(request)
 
     async def explain(self, request: Request) -> Answer:
         """What answering the request would send, as ``explain.document``; nothing is sent.
@@ -157,7 +159,8 @@ class Gateway:
         Raises GatewayError where it would be refused by the translation itself. The gateway need
         not have been started.
         """
-        request.target = self._target(request)
+        pick = self.routing.expected(request)
+        request.target, request.place, request.key = pick
         return await self._explained(request)
 
     async def _explanation(self, request: Request) -> Answer:
@@ -176,6 +179,16 @@ class Gateway:
         planned = self._plan(request)
         if planned.refusal is not None:
             raise planned.refusal
+        window = planned.target.window
+        if window is None or not may_exceed(planned.http.body, window.tokens):
+            return await self._send(request, planned)
+
+        async def call(asked: Request) -> Answer:
+            return await self._send(asked, planned if asked is request else self._plan(asked))
+
+        return await self._fits(request, call)
+
+    async def _send(self, request: Request, planned: Plan) -> Answer:
         account = self._accounts[planned.target.backend]
         # Who sends it is no part of what is sent, and another at every start.
         http = planned.http
@@ -189,6 +202,7 @@ class Gateway:
                 account.dialect.passed_headers(response.headers),
                 planned.target,
                 response.close,
+                received=response.headers,
                 notes=planned.notes,
             )
             await self._fill(answer, response, request, account)
@@ -204,8 +218,7 @@ class Gateway:
         """
         times = self.config.timeouts
         total = times.stream_total if request.stream else times.total
-        if request.pause is not None:
-            total = max(0.0, total - request.pause.seconds)
+        total = max(0.0, total - (_now() - request.began))
         if _streams(request, account):
             first = min(times.first_event, total)
             return Deadlines(times.connect, first, times.idle, total, times.write)
@@ -226,8 +239,22 @@ class Gateway:
             raise await _not_streamed(response)
         tick = min(self.config.timeouts.keepalive, HEAD_SECONDS)
         batches = _batches(response, account.dialect.decoder(request), tick, request.key)
-        first = await _first(batches, _now)
-        answer.events = _rejoined(first, batches)
+        first, answer.open = await _first(batches, _now, wait=not request.last)
+        answer.events = self._rejoined(first, batches, request)
+
+    async def _rejoined(
+        self, first: list[Event], rest: AsyncIterator[list[Event]], request: Request
+    ) -> AsyncIterator[list[Event]]:
+        """The batches of a stream; that it fails in the middle is remembered of its key."""
+        yield first
+        try:
+            async for batch in rest:
+                if batch and batch[-1].type == "error":
+                    broke(self.routing.around, request, stream_error(batch[-1]))
+                yield batch
+        except GatewayError as error:
+            broke(self.routing.around, request, error)
+            raise
 
     async def _list_models(self, name: str) -> list[Model]:
         """Ask one backend for its models. Raises GatewayError where it does not say."""
@@ -244,7 +271,7 @@ class Gateway:
 
     async def _get(self, name: str, path: str, query: str) -> tuple[int, dict[str, Any]]:
         account = self._accounts[name]
-        key = self._keys[name][0]
+        key = self.routing.key_of(name)
         headers = (("anthropic-version", "2023-06-01"), ("x-api-key", key))
         http = HttpRequest("GET", path, query, headers)
         response = await self._upstream.send(account.origin, http, LIST_DEADLINES, key)
@@ -356,9 +383,12 @@ def _without(key: str, event: Event) -> Event:
     return Event(event.wire.replace(key.encode(), errors.HIDDEN.encode()))
 
 
-async def _first(batches: AsyncIterator[list[Event]], clock: Callable[[], float]) -> list[Event]:
+async def _first(
+    batches: AsyncIterator[list[Event]], clock: Callable[[], float], *, wait: bool
+) -> tuple[list[Event], bool]:
     """All events up to the start of the message and what came with it, for HEAD_SECONDS at most.
 
+    With ``wait`` up to the start of its content; whether that has not come yet is the second value.
     Raises what an ``error`` event before any content says: the head has not gone out yet.
     """
     events: list[Event] = []
@@ -367,17 +397,9 @@ async def _first(batches: AsyncIterator[list[Event]], clock: Callable[[], float]
         events += batch
         for event in batch:
             if event.type == "content_block_start":
-                return events
+                return events, False
             if event.type == "error":
                 raise stream_error(event)
-        if clock() >= end or any(event.type == "message_start" for event in batch):
-            return events
-    return events
-
-
-async def _rejoined(
-    first: list[Event], rest: AsyncIterator[list[Event]]
-) -> AsyncIterator[list[Event]]:
-    yield first
-    async for batch in rest:
-        yield batch
+        if clock() >= end or (not wait and any(event.type == "message_start" for event in batch)):
+            return events, True
+    return events, False

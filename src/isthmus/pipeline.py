@@ -3,11 +3,12 @@
 The order of the steps, outermost first: once per exchange
 
 * ``responses.step`` and ``vault``: the conversation is whole before anything is chosen by it;
-* ``refused``: what the provider would refuse of that goes again;
+* ``failover``: the route, one attempt after the other;
 
 and per attempt
 
-* ``key``: which key of the backend;
+* ``refused``: what the provider would refuse of the conversation goes again;
+* ``context``: what the model's window does not hold is not sent;
 * ``pause``: as many rounds as a paused turn takes, within the one key, since the account holds what the
   turn refers to: its cached prompt, its container.
 """
@@ -28,7 +29,9 @@ class Answer:
 
     Events arrive in batches, one for each read, so that one read costs one write. ``whole`` is a
     complete JSON body in the backend's dialect (a message, a token count). Whoever holds an answer
-    closes it: ``close`` ends the upstream exchange at any moment, and may be called twice.
+    closes it: ``close`` ends the upstream exchange at any moment, and may be called twice. ``headers``
+    are for the client, ``received`` all that the provider sent. ``open``
+    says that nothing of its content has come yet, so that another attempt may still take its place.
     ``observers`` are told the complete message on translated lanes, before its end goes out.
     """
 
@@ -38,6 +41,8 @@ class Answer:
     close: Callable[[], None]
     events: AsyncIterator[list[Event]] | None = None
     whole: bytes | None = None
+    open: bool = False
+    received: Headers = ()
     notes: Notes = field(default_factory=Notes)
     observers: list[Observer] = field(default_factory=list["Observer"])
 

@@ -9,18 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from isthmus.backends import Backend
-from isthmus.config import BACKEND_TYPES, Config, first_backend
 from isthmus.dialects import FRONTENDS
 from isthmus.errors import GatewayError, refuse
-from isthmus.profiles import Profiles
 from isthmus.request import HttpRequest, Notes, Request, Target, named
-from isthmus.routing.rules import Rules
-from isthmus.routing.selector import Leaf, Selector, parse
 
 STRICT = "x-isthmus-strict"
-_NO_RULES = Rules(())
 _SWITCH = {"true": True, "false": False}
-_TYPES = frozenset(BACKEND_TYPES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,29 +36,6 @@ class Plan:
         error = GatewayError("invalid_request", text, param=self.notes.rows[0].path)
         error.faults = tuple((note.path, str(note)) for note in self.notes.rows)
         return error
-
-
-def target_of(
-    request: Request, config: Config, profiles: Profiles, rules: Rules = _NO_RULES
-) -> Target:
-    """Where a request goes. Raises GatewayError (400) for a selector that cannot be meant.
-
-    ``rules`` are asked about the client's own choice only, and once.
-    """
-    asked = config.force_model or rules.rewritten(request.model)[0]
-    leaf = _only_leaf(parse(asked, config.backends, _TYPES))
-    backend = leaf.backend or first_backend(config)
-    changed = bool(leaf.parameters) or (request.model not in (asked, leaf.model))
-    row = profiles.profile(leaf.model)
-    caches = config.backends[backend].prompt_cache == "auto"
-    return Target(backend, leaf.model, leaf.parameters, changed, row, caches)
-
-
-def _only_leaf(selector: Selector) -> Leaf:
-    first, *others = selector.legs
-    if others or not isinstance(first, Leaf) or first.max_context is not None:
-        raise refuse("model", "one model answers a request: [backend:]model[?parameters]")
-    return first
 
 
 def plan(request: Request, target: Target, backend: Backend, strict: bool) -> Plan:

@@ -1,7 +1,7 @@
 """How many tokens text is to each family of models, and what real usage says of an estimate.
 
-The rates were fitted on recorded exchanges, whose answers tell the real usage; docs/context.md says how
-well, and which of them no recording shows.
+The rates were fitted on recorded exchanges, whose answers tell the real usage. How well, and which of
+them no recording shows, is said in docs/context-window-enforcement.md.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from isthmus.cli import app
 from isthmus.dialect_pages import table
 from isthmus.profile_settings import PriceConfig, ProfileConfig
 from isthmus.routing.parameters import ALIASES, EVERY, PARAMETERS
+from isthmus.routing.retry import RULES, STOP
 from isthmus.routing.selector import OPTIONS
 from isthmus.routing_settings import ModelDefaults, ModelLimits, RetryConfig, RewriteConfig
 from isthmus.settings import (
@@ -63,6 +64,7 @@ def tables() -> dict[str, str]:
         "types": table(("Type", "Key from", "Address", "Meaning"), _types()),
         "options": table(("Option", "Environment", "Meaning"), _options("serve")),
         "explain": table(("Option", "Default", "Meaning"), _explain()),
+        "retry": table(("Failure", "What is tried next", "Again", "Its key"), _retry()),
         "simulate": table(("Option", "Default", "Meaning"), _simulate()),
         "parameters": table(
             ("Parameter", "Value", "In a Messages body", "Backends", "In the model's profile"),
@@ -153,7 +155,35 @@ def _selector_options() -> Iterator[Sequence[str]]:
         yield f"`{name}`", row.range.words, where
 
 
-PAGES = ("configuration.md", "cli.md", "uri-model-parameters.md", *dialect_pages.PAGES)
+_NEXT = {
+    "stop": "nothing: the client is told",
+    "key": "another key, then the next target",
+    "backend": "a key of another backend, then the next target",
+    "target": "the next target",
+    "window": "the next target with a larger window",
+}
+_KEY = {
+    "none": "",
+    "cool": "rests for this family of models until the time is over",
+    "cool_long": "rests for `retry.long_cool_seconds`",
+    "bench": "rests for `retry.bench_seconds`, then one request tries it",
+    "fail": "rests for `retry.eject_seconds` after `retry.failures` in a row, longer each time",
+}
+
+
+def _retry() -> Iterator[Sequence[str]]:
+    for rule in (*RULES, STOP):
+        again = "yes" if rule.again else "no"
+        yield rule.what, _NEXT[rule.then], again, _KEY[rule.effect]
+
+
+PAGES = (
+    "configuration.md",
+    "cli.md",
+    "uri-model-parameters.md",
+    "failover.md",
+    *dialect_pages.PAGES,
+)
 
 
 def main(folder: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 from isthmus import wire
 from isthmus.errors import refuse
@@ -144,13 +144,18 @@ class Body:
             raise refuse(name, "this member stands twice in the body")
         return self._wire[self._spans[name].value : self._spans[name].end]
 
-    def first(self, name: str) -> bytes:
-        """The JSON text of the first item of an array; b"" if there is none."""
+    def opening(self, name: str) -> tuple[bytes, int]:
+        """The JSON text of the first item of an array, and how many items there are; b"" and 0 for none."""
         if self._wire is not None and name in self._spans and name not in self._edits:
             span = self._spans[name]
-            return wire.first_item(self._wire[span.value : span.end])
+            return wire.opening(self._wire[span.value : span.end])
         items = self.peek(name)
-        return wire.dumps(items[0]) if isinstance(items, list) and items else b""
+        found = cast("list[Any]", items) if isinstance(items, list) else []
+        return (wire.dumps(found[0]), len(found)) if found else (b"", 0)
+
+    def mentions(self, text: bytes) -> bool:
+        """Whether bytes stand anywhere in the body as it came; of a body that was built nobody knows."""
+        return self._wire is not None and text in self._wire
 
     def edit(self, name: str, value: Any) -> None:
         self._edits[name] = value
@@ -198,6 +203,13 @@ class Body:
 # --- the request --------------------------------------------------------------------------------
 
 
+class Limit(NamedTuple):
+    """The most tokens that a prompt may have, and what says so."""
+
+    tokens: int
+    source: str
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """Where one attempt goes: a configured backend, a model of its, and parameters of the selector.
@@ -205,7 +217,8 @@ class Target:
     ``changed`` says that the gateway itself put another model or parameter in place: only then may
     a native body be adapted to the model, since a caller's own choice is the provider's to judge.
     ``profile`` is what the configuration knows of the model; None leaves it to the package's table.
-    ``max_context`` is the most tokens of a prompt that the selector lets through to it.
+    ``defaults`` are parameters for requests that do not have them. ``max_context`` is the most tokens
+    of a prompt that the selector lets through to it, ``window`` the smallest of all such limits.
     """
 
     backend: str
@@ -215,18 +228,34 @@ class Target:
     profile: Profile | None = None
     prompt_cache: bool = False
     max_context: int | None = None
+    defaults: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    window: Limit | None = None
+
+
+class Place(NamedTuple):
+    """One key of one backend. ``key`` is the key's label, never the key; "" where there is one only."""
+
+    backend: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt, for people: where it went, and its status or what became of it."""
+
+    where: str
+    outcome: str
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """A turn that the provider paused: what it has said of it, in which container, in how many seconds.
+    """A turn that the provider paused: what it has said of it, and in which container.
 
     A backend sends the blocks, as they came, behind the messages of the request.
     """
 
     blocks: tuple[dict[str, Any], ...]
     container: str | None
-    seconds: float
 
 
 @dataclass(slots=True)
@@ -237,9 +266,10 @@ class Request:
     backend makes of it what the target's model takes. ``model`` is the selector as the client wrote
     it; ``stream`` says whether the client wants events; ``headers`` and ``query`` are the caller's,
     for the native lane. ``caller`` tells whose request it is, so that nobody is given what was kept
-    for another. ``target`` and ``key``, the provider's, are set for each attempt, ``pause`` for each
-    round of it but the first. ``memory`` is the frontend's own: what its encoder must know of the
-    request.
+    for another. ``began`` is the moment at which it was begun, by the clock of its loop. ``target``,
+    ``place`` and ``key``, the provider's, are set for each attempt, ``last`` where none can follow it,
+    ``pause`` for each round of it but the first; ``attempts`` tells of all of them. ``memory`` is the
+    frontend's own: what its encoder must know of the request.
     """
 
     dialect: str
@@ -251,8 +281,12 @@ class Request:
     query: str = ""
     notes: Notes = field(default_factory=Notes)
     caller: str = ""
+    began: float = 0.0
     target: Target | None = None
+    place: Place | None = None
     key: str = field(default="", repr=False)
+    last: bool = False
+    attempts: list[Attempt] = field(default_factory=list[Attempt])
     pause: Pause | None = None
     memory: Mapping[str, Any] = field(default_factory=dict[str, Any])
 

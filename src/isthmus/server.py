@@ -124,7 +124,7 @@ async def serve(
 
 async def _shared(line: Line, config: Config) -> Pools:
     """The keys as all workers know them."""
-    copy = Copy(line, stores.policy(config))
+    copy = Copy(line, stores.policy(config), stores.weights(config))
     await copy.join()
     return Pools(copy.health, copy.claim)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from isthmus.config import Config
+from isthmus.config import Config, pools
+from isthmus.request import Place
 from isthmus.routing.health import Policy
 from isthmus.storage import Store
 from isthmus.storage.memory import MemoryStore
@@ -39,6 +40,12 @@ def policy(config: Config) -> Policy:
         failures=retry.failures,
         eject_seconds=retry.eject_seconds,
     )
+
+
+def weights(config: Config) -> dict[Place, float]:
+    """What part of the requests each key is to have beside others."""
+    named = pools(config)
+    return {place: row.weight for name, row in config.backends.items() for place in named[name]}
 
 
 def over(line: Line, names: Mapping[str, Store]) -> Mapping[str, Store]:

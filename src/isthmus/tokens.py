@@ -72,15 +72,14 @@ Block = dict[str, Any]
 # --- the whole prompt ---------------------------------------------------------------------------
 
 
-def may_exceed(body: Body, limit: int) -> bool:
-    """Whether a prompt can have more than ``limit`` tokens at all, told from its bytes alone.
+def may_exceed(data: bytes, limit: int) -> bool:
+    """Whether the prompt in a Messages body can have more than ``limit`` tokens, told from its bytes alone.
 
     A token is a byte of text at least, so that only what is more than its bytes must be looked at:
     pictures, what the provider adds for tools, and documents.
     """
-    data = body.wire()
     room = limit - _ADDED - len(data)
-    if room < 0 or "mcp_servers" in body:
+    if room < 0 or b'"mcp_servers"' in data:
         return True
     kinds = _UNSEEN.findall(data)
     return b"document" in kinds or MOST_PATCHES * len(kinds) > room

@@ -125,13 +125,13 @@ def is_deep(value: Any) -> bool:
     return True
 
 
-def first_item(text: bytes) -> bytes:
-    """The text of the first item of a JSON array; b"" for anything else."""
+def opening(text: bytes) -> tuple[bytes, int]:
+    """The text of the first item of a JSON array, and how many there are; b"" and 0 for anything else."""
     try:
         items = _decode_items(text)
     except _REFUSALS:
-        return b""
-    return bytes(items[0]) if items else b""
+        return b"", 0
+    return (bytes(items[0]), len(items)) if items else (b"", 0)
 
 
 def items(text: bytes) -> list[tuple[int, int]]:

@@ -132,9 +132,11 @@ def _fitted_if_sound(body: Body, request: Request, target: Target, notes: Notes)
 
 
 def _fit(body: Body, request: Request, target: Target, notes: Notes) -> None:
-    """Make the body one that the target's model takes, with the selector's parameters."""
+    """Make the body one that the target's model takes, with the selector's parameters and its defaults."""
     check_shapes(body)
     parameters.apply(parameters.taken(target.parameters, DIALECT, notes), body)
+    if target.defaults:
+        parameters.supply(parameters.taken(target.defaults, DIALECT, Notes()), body)
     adapt(body, _taken(target), notes)
     if request.operation == "count_tokens":
         for name in _NOT_COUNTED:

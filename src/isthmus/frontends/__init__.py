@@ -20,7 +20,7 @@ from isthmus.request import HttpRequest, Request
 
 Stored = Literal["response", "delete_response", "input_items", "cancel_response"]
 """What can be asked of a response that was stored."""
-Served = Literal["messages", "count_tokens", "models", "model", "explain"] | Stored
+Served = Literal["messages", "count_tokens", "models", "model", "explain", "routes"] | Stored
 
 Model = dict[str, Any]
 """A model as Anthropic's ``/v1/models`` describes it; only ``id`` is always there."""

@@ -1,12 +1,5 @@
 """The place: one key of one backend, which is what limits, cool-downs and affinity belong to."""
 
-from __future__ import annotations
+from isthmus.request import Place
 
-from typing import NamedTuple
-
-
-class Place(NamedTuple):
-    """A key by its label, never the key itself; "" where a backend has one key only, or none."""
-
-    backend: str
-    key: str
+__all__ = ["Place"]

@@ -8,9 +8,9 @@ what was estimated tell how good that was (``isthmus.rates.Ratios``).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from collections.abc import AsyncIterator, Callable, Collection
+from dataclasses import replace
+from typing import Any
 
 import structlog
 
@@ -18,9 +18,8 @@ from isthmus import wire
 from isthmus.errors import GatewayError, overflow
 from isthmus.event import Event
 from isthmus.pipeline import Answer, Call, Step
-from isthmus.profiles import known
 from isthmus.rates import Ratios
-from isthmus.request import Body, Request, Target
+from isthmus.request import Body, Limit, Request, Target
 from isthmus.tokens import estimate, may_exceed, prompt_tokens
 
 MARGIN = 0.1
@@ -36,60 +35,18 @@ COUNTED = (
 _log = structlog.get_logger("isthmus")
 
 
-class Limit(NamedTuple):
-    """The most tokens that a prompt may have, and what says so."""
+def enforce_context(ratios: Ratios, counting: Collection[str]) -> Step:
+    """The step; ``counting`` names the backends that count tokens, by a call of its own.
 
-    tokens: int
-    source: str
-
-
-@dataclass(frozen=True, slots=True)
-class Windows:
-    """What the configuration says of limits, in tokens.
-
-    ``forced`` stands in place of every profile's window (``force_context_window``); ``limits`` has by
-    model what ``model_defaults.NAME.limits`` gives: ``context_window``, ``max_input_tokens``.
-    """
-
-    forced: int | None = None
-    limits: Mapping[str, Mapping[str, int]] = field(default_factory=dict[str, Mapping[str, int]])
-
-
-def limit_of(target: Target, windows: Windows) -> Limit | None:
-    """The smallest of all limits that hold for a target; None where nothing is known of its model."""
-    found = [
-        Limit(tokens, f"model_defaults.{target.model}.limits.{name}")
-        for name, tokens in windows.limits.get(target.model, {}).items()
-    ]
-    if windows.forced is not None:
-        found.append(Limit(windows.forced, "force_context_window"))
-    elif (window := _profiled(target)) is not None:
-        found.append(Limit(window, "context_window of the profile"))
-    if target.max_context is not None:
-        found.append(Limit(target.max_context, "max_context of the selector"))
-    return min(found, default=None)
-
-
-def _profiled(target: Target) -> int | None:
-    """The window of the model's own profile; that of the newest model, which an unknown one counts as in
-    all else, would refuse what may fit."""
-    row = target.profile or known(target.model)
-    return row.context_window if row is not None and row.is_of(target.model) else None
-
-
-def enforce_context(windows: Windows, ratios: Ratios, counting: Collection[str]) -> Step:
-    """The step; ``counting`` names the backends that count tokens.
-
-    It stands above the choice of a key: the provider counts by a call of its own, which needs one too.
     Raises GatewayError (``context_overflow``, with the numbers in ``tokens``) for a prompt that is too long.
     """
 
     async def step(request: Request, call: Call) -> Answer:
         target = request.target
-        limit = limit_of(target, windows) if target is not None else None
+        limit = target.window if target is not None else None
         if target is None or limit is None or request.operation != "messages":
             return await call(request)
-        if not may_exceed(request.body, limit.tokens):
+        if not may_exceed(request.body.wire(), limit.tokens):
             return await call(request)
         prompt = _Prompt(request, target, ratios)
         tokens, counted = prompt.tokens, None

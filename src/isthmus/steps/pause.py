@@ -8,7 +8,7 @@ Source: Anthropic's documentation of server tools and of stop reasons.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -22,21 +22,19 @@ ROUNDS = 10
 """How often the provider is asked for one turn, the first time included; then the pause is the end."""
 
 
-def continue_pauses(dialects: Mapping[str, str], tick: float, clock: Callable[[], float]) -> Step:
+def continue_pauses(dialects: Mapping[str, str], tick: float) -> Step:
     """The step for backends whose dialects are given by name.
 
-    While a further round is awaited, each ``tick`` seconds bring an empty batch. ``clock`` tells
-    seconds; what a turn has taken counts against the deadlines of its next round.
+    While a further round is awaited, each ``tick`` seconds bring an empty batch.
     """
 
     async def step(request: Request, call: Call) -> Answer:
         if not _may_pause(request, dialects):
             return await call(request)
-        began = clock()
         answer = await call(request)
         if answer.events is None:
             return answer
-        turn = _Turn(request, call, answer, lambda: clock() - began)
+        turn = _Turn(request, call, answer)
         return replace(answer, events=turn.events(tick), close=turn.close)
 
     return step
@@ -61,13 +59,10 @@ def _has_server_tools(body: Body) -> bool:
 class _Turn:
     """One turn over its rounds: what the provider answers in each, as the events of one message."""
 
-    def __init__(
-        self, request: Request, call: Call, answer: Answer, elapsed: Callable[[], float]
-    ) -> None:
+    def __init__(self, request: Request, call: Call, answer: Answer) -> None:
         self._request = request
         self._call = call
         self._answer = answer
-        self._elapsed = elapsed
         self._asking: asyncio.Task[Answer] | None = None
         self._reader = Reader()
         self._said: list[Block] = []
@@ -160,7 +155,7 @@ class _Turn:
         self._said += message["content"]
         self._used.append(message["usage"])
         said = tuple(sendable(self._said))
-        pause = Pause(said, _container(message), self._elapsed())
+        pause = Pause(said, _container(message))
         self._asking = asyncio.ensure_future(self._call(replace(self._request, pause=pause)))
         self._reader = Reader()
         self._ends = list[Event]()

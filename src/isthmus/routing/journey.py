@@ -1,0 +1,263 @@
+"""One request on its way along its route: which target and key is tried next, and what is told at last.
+
+Pure: what the attempts bring is told to it, and clock, dice and the state of the keys are arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from math import ceil
+
+from isthmus.errors import GatewayError
+from isthmus.request import Request, Target
+from isthmus.routing.conversation import Conversation
+from isthmus.routing.health import Choice, Health, read_retry_after
+from isthmus.routing.places import Place
+from isthmus.routing.retry import Budget, Rule, may_repeat, pause_before, rule_of
+from isthmus.routing.route import Candidate, Leg, Route, Router
+
+KEYS_PER_TARGET = 3
+"""How many keys of one target a request is tried with at most, in one go along the route."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What journeys share. ``clock`` tells seconds, ``dice`` is at least 0 and below 1.
+
+    ``wall`` tells the time of day, in seconds since 1970; ``budget`` is for the repeats of a backend.
+    """
+
+    router: Router
+    health: Health
+    budget: Callable[[str], Budget]
+    repeats: int
+    clock: Callable[[], float]
+    wall: Callable[[], float]
+    dice: Callable[[], float]
+    choose: Callable[
+        [Health, Sequence[Place], str, bytes | None, float, Sequence[Place]], Choice | None
+    ] = Health.pick
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """One attempt to be made: of which candidate, at which target, with which key."""
+
+    candidate: Candidate
+    target: Target
+    choice: Choice
+
+    @property
+    def place(self) -> Place:
+        return self.choice.place
+
+
+def family(target: Target) -> str:
+    """The models that share a rate limit with the target's, told by a name."""
+    return (target.profile.line if target.profile else None) or target.model
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What is tried next, after ``pause`` seconds: one attempt, or several side by side in a race."""
+
+    picks: tuple[Pick, ...]
+    pause: float = 0.0
+
+
+class Journey:
+    """The trials of one request. Each failure of a pick is told before the next trial is asked for."""
+
+    def __init__(
+        self, around: Surroundings, request: Request, route: Route, *, single: bool = False
+    ) -> None:
+        """``single`` makes the first pick the only one."""
+        self._around = around
+        self._route = route
+        self._single = single
+        self._talk = Conversation(request)
+        self._tried: dict[tuple[int, Place], bool] = {}
+        """What was tried, and whether it may be tried again in a further round."""
+        self._tally = 0
+        self._failures: list[tuple[Rule, GatewayError]] = []
+        self._rule: Rule | None = None
+        self._too_small = 0
+        """A target must take more tokens than this."""
+        self._stopped = False
+        self._shunned: list[tuple[Candidate, Pick]] = []
+        """Picks of keys that have failed too often, for the case that nothing else answers."""
+        self.passed_over: list[Candidate] = []
+        """The candidates that were passed over, since none of their keys may be used now."""
+
+    @property
+    def has_one_trial(self) -> bool:
+        """Whether nothing can follow the first trial."""
+        legs = self._route.legs
+        alone = len(legs) == 1 and len(legs[0].candidates) == 1 and len(self._route.first.pool) == 1
+        return self._single or (alone and not self._around.repeats)
+
+    def trials(self) -> Iterator[Trial]:
+        """What to try, one after the other, until something is answered."""
+        pause = 0.0
+        for repeat in range(self._around.repeats + 1):
+            for picks in self._picks():
+                yield Trial(picks, pause)
+                pause = 0.0
+                if self._single or self._stopped:
+                    return
+            if not self._goes_round(repeat):
+                return
+            pause = pause_before(repeat, self._around.dice())
+
+    def _picks(self) -> Iterator[tuple[Pick, ...]]:
+        """What one go along the route tries; in the end, in need, keys that have failed too often."""
+        self.passed_over.clear()
+        self._shunned.clear()
+        for leg in self._route.legs:
+            yield from self._leg(leg)
+        for candidate, pick in self._shunned:
+            self.passed_over.remove(candidate)
+            yield (pick,)
+
+    def _leg(self, leg: Leg) -> Iterator[tuple[Pick, ...]]:
+        if leg.race and not self._single:
+            found = [self._pick(candidate) for candidate in leg.candidates]
+            picks = tuple(pick for pick in found if pick is not None)
+            if picks:
+                yield picks
+        for candidate in self._preferred(leg):
+            yield from self._keys_of(candidate)
+
+    def _keys_of(self, candidate: Candidate) -> Iterator[tuple[Pick]]:
+        """The candidate with one key after the other, while another key may help."""
+        for _ in range(KEYS_PER_TARGET):
+            pick = self._pick(candidate)
+            if pick is None:
+                return
+            self._rule = None
+            yield (pick,)
+            if self._rule is not None and self._rule.then in ("target", "window"):
+                return
+
+    def _pick(self, candidate: Candidate) -> Pick | None:
+        around, pool = self._around, candidate.pool
+        backend = pool[0].backend
+        target = around.router.target(candidate, backend)
+        if target.window is not None and target.window.tokens <= self._too_small:
+            return None
+        tried = [place for place in pool if (id(candidate), place) in self._tried]
+        if len(tried) == len(pool):
+            return None
+        root = self._talk.root if len(pool) > 1 and self._talk.goes_on else None
+        choice = around.choose(around.health, pool, family(target), root, around.clock(), tried)
+        if choice is None:
+            self.passed_over.append(candidate)
+            return None
+        if choice.place.backend != backend:
+            target = around.router.target(candidate, choice.place.backend)
+        pick = Pick(candidate, target, choice)
+        if choice.kind == "last":
+            self.passed_over.append(candidate)
+            self._shunned.append((candidate, pick))
+            return None
+        return pick
+
+    def _preferred(self, leg: Leg) -> Sequence[Candidate]:
+        """The candidates in the order of their trial: a conversation stays with what it was given."""
+        if len(leg.candidates) == 1:
+            return leg.candidates
+        ordered = leg.ordered(self._around.dice)
+        if not self._talk.goes_on:
+            return ordered
+        kept = self._around.health.kept(self._talk.choice(self._route.text))
+        given = int(kept.key) if kept is not None else None
+        return sorted(ordered, key=lambda one: leg.candidates.index(one) != given)
+
+    def _goes_round(self, repeat: int) -> bool:
+        """Whether what may be tried again is tried again, within the budget of its backend."""
+        again = [at for at, repeatable in self._tried.items() if repeatable]
+        if not again or repeat == self._around.repeats:
+            return False
+        backend = again[-1][1].backend
+        if not self._around.budget(backend).spend(self._around.clock()):
+            return False
+        for at in again:
+            del self._tried[at]
+        return True
+
+    # --- what the attempts bring ----------------------------------------------------------------
+
+    def failed(self, pick: Pick, error: GatewayError) -> None:
+        """Take in that an attempt failed, before its content."""
+        around, rule = self._around, rule_of(error)
+        again = may_repeat(rule, error)
+        error.retry_after = read_retry_after(error.headers, around.wall())
+        fate = rule.effect, error.retry_after
+        around.health.failed(pick.place, family(pick.target), *fate, around.clock())
+        self._rule = rule
+        self._failures.append((rule, error))
+        self._stopped = rule.then == "stop" and not again
+        away = [pick.place]
+        if rule.then == "backend":
+            away = [one for one in pick.candidate.pool if one.backend == pick.place.backend]
+        for place in away:
+            self._tried[id(pick.candidate), place] = again
+        if rule.then == "window" and pick.target.window is not None:
+            self._too_small = max(self._too_small, pick.target.window.tokens)
+
+    def outrun(self, pick: Pick) -> None:
+        """Take in that another process tries this key already."""
+        self._tried[id(pick.candidate), pick.place] = False
+
+    def answered(self, pick: Pick) -> bool:
+        """Take in that an attempt was answered; whether the conversation moved to another account."""
+        health, leg = self._around.health, self._leg_of(pick)
+        moved = False
+        if len(pick.candidate.pool) > 1:
+            before = health.kept(self._talk.root) if self._talk.goes_on else None
+            moved = before is not None and before != pick.place
+            health.keep(self._talk.root, pick.place)
+        if len(leg.candidates) > 1:
+            number = str(leg.candidates.index(pick.candidate))
+            health.keep(self._talk.choice(self._route.text), Place("", number))
+        return moved
+
+    def _leg_of(self, pick: Pick) -> Leg:
+        return next(leg for leg in self._route.legs if pick.candidate in leg.candidates)
+
+    def outcome(self) -> GatewayError:
+        """What the client is told in the end: the last of the most useful failures."""
+        if not self._failures:
+            return self._all_cooling()
+        best = max(rule.weight for rule, _ in self._failures)
+        error = next(error for rule, error in reversed(self._failures) if rule.weight == best)
+        if error.kind in ("rate_limit", "overloaded"):
+            _come_again(error, self._soonest())
+        return error
+
+    def _all_cooling(self) -> GatewayError:
+        names = ", ".join(dict.fromkeys(one.name for one in self.passed_over))
+        text = f"every key of {names} is cooling down after what the provider said of it"
+        error = GatewayError("rate_limit", text, source="gateway")
+        _come_again(error, self._soonest())
+        return error
+
+    def _soonest(self) -> float | None:
+        """Seconds until the first key of the route may be used again; None where that is not known."""
+        around, now = self._around, self._around.clock()
+        found: list[float] = []
+        for candidate in self._route.candidates:
+            target = around.router.target(candidate, candidate.pool[0].backend)
+            soonest = around.health.soonest(candidate.pool, family(target), now)
+            found += [] if soonest is None else [soonest]
+        return min(found, default=None)
+
+
+def _come_again(error: GatewayError, seconds: float | None) -> None:
+    """Tell a client when to come again: when the first key of the whole route is free."""
+    if seconds is None:
+        return
+    error.retry_after = float(max(1, ceil(seconds)))
+    kept = tuple(row for row in error.headers if row[0] not in ("retry-after", "retry-after-ms"))
+    error.headers = kept

@@ -1,0 +1,243 @@
+"""Step, per exchange: takes a request along its route until an attempt is answered.
+
+``routing.journey`` says what is tried; here it is tried. Before the first content only: what a client
+has been told is never told again by another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import FIRST_COMPLETED
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from dataclasses import replace
+
+from isthmus.errors import GatewayError, hidden, refuse
+from isthmus.event import Event, stream_error
+from isthmus.pipeline import Answer, Call, Step
+from isthmus.request import Attempt, Request
+from isthmus.routing.health import Choice
+from isthmus.routing.journey import Journey, Pick, Surroundings, Trial, family
+from isthmus.routing.places import Place
+from isthmus.routing.retry import rule_of
+
+SWITCH = "x-isthmus-failover"
+MOVED = (
+    "the conversation moved to another key: what its provider keeps of it, such as cached prompts "
+    "and sealed reasoning, may not be readable there"
+)
+
+Granted = Callable[[Choice, str, float], Awaitable[bool]]
+"""Whether an attempt with a chosen key may go out, for a family of models, now."""
+
+
+def failover(
+    around: Surroundings, keys: Mapping[Place, str], granted: Granted, tick: float
+) -> Step:
+    """The step. ``granted`` asks whether an attempt may go out: a probe of a key goes out once in all processes.
+
+    While a further attempt is awaited, each ``tick`` seconds bring an empty batch.
+    """
+
+    async def step(request: Request, call: Call) -> Answer:
+        route = around.router.route(request.model)
+        single = is_single(request)
+        journey = Journey(around, request, route, single=single)
+        return await _Way(around, journey, keys, granted, call).answer(request, tick)
+
+    return step
+
+
+def is_single(request: Request) -> bool:
+    """Whether the client wants one attempt and no other. Raises GatewayError (400)."""
+    said = [value.strip().lower() for name, value in request.headers if name == SWITCH]
+    if not said:
+        return False
+    if len(said) > 1 or said[0] not in ("on", "off"):
+        raise refuse(SWITCH, "expected on or off")
+    return said[0] == "off"
+
+
+def broke(around: Surroundings, request: Request, error: GatewayError) -> None:
+    """Remember a failure that came when the content had begun."""
+    if request.place is not None and request.target is not None:
+        fate = rule_of(error).effect, error.retry_after
+        around.health.failed(request.place, family(request.target), *fate, around.clock())
+
+
+class _Way:
+    """The attempts of one request."""
+
+    def __init__(
+        self,
+        around: Surroundings,
+        journey: Journey,
+        keys: Mapping[Place, str],
+        granted: Granted,
+        call: Call,
+    ) -> None:
+        self._around = around
+        self._journey = journey
+        self._keys = keys
+        self._granted = granted
+        self._call = call
+        self._trials: Iterator[Trial] = journey.trials()
+        self._current: Answer | None = None
+        self._pick: Pick | None = None
+        self._asking: asyncio.Task[Answer] | None = None
+
+    async def answer(self, request: Request, tick: float) -> Answer:
+        """The first answer. Where it has no content yet, another attempt may still take its place."""
+        answer = await self._next(request)
+        if not answer.open or answer.events is None or self._journey.has_one_trial:
+            return answer
+        self._current = answer
+        return replace(answer, events=self._until_content(request, tick), close=self._close)
+
+    async def _next(self, request: Request) -> Answer:
+        """What the next attempt that succeeds brings. Raises GatewayError where none is left."""
+        for trial in self._trials:
+            if trial.pause:
+                await asyncio.sleep(trial.pause)
+            if len(trial.picks) == 1:
+                self._pick = trial.picks[0]
+                answer = await self._run(self._pick, request)
+            else:
+                answer = await self._race(trial.picks, request)
+            if answer is not None:
+                return answer
+        for candidate in self._journey.passed_over:
+            where = f"{candidate.name}:{candidate.leaf.model}"
+            request.attempts.append(Attempt(where, "cooling down"))
+        raise self._journey.outcome()
+
+    async def _run(self, pick: Pick, request: Request) -> Answer | None:
+        """Make one attempt; None where it failed, which the journey then knows."""
+        health, clock = self._around.health, self._around.clock
+        if not await self._granted(pick.choice, family(pick.target), clock()):
+            self._journey.outrun(pick)
+            return None
+        self._aim(request, pick)
+        request.last = self._journey.has_one_trial
+        try:
+            answer = await self._call(request)
+        except GatewayError as error:
+            self._failed(pick, request, error)
+            return None
+        except BaseException:
+            if pick.choice.kind == "probe":
+                health.released(pick.place, family(pick.target))
+            raise
+        health.answered(pick.place, family(pick.target), answer.received, clock())
+        if self._journey.answered(pick):
+            answer.notes.changed("messages", MOVED)
+        request.attempts.append(Attempt(_where(pick), str(answer.status)))
+        return answer
+
+    def _aim(self, request: Request, pick: Pick) -> None:
+        request.target, request.place, request.key = pick.target, pick.place, self._keys[pick.place]
+
+    def _failed(self, pick: Pick, request: Request, error: GatewayError) -> None:
+        # What a provider said is quoted, and it may have repeated the key that it was sent.
+        error.message = hidden(error.message, self._keys[pick.place])
+        self._journey.failed(pick, error)
+        status = error.status or error.row.status
+        request.attempts.append(Attempt(_where(pick), f"{status} {error.kind}"))
+
+    # --- side by side ---------------------------------------------------------------------------
+
+    async def _race(self, picks: Sequence[Pick], request: Request) -> Answer | None:
+        """The answer that has content first. The others are given up; None where all of them failed."""
+        waiting = sorted(picks, key=lambda pick: pick.candidate.leaf.handicap)
+        began = self._around.clock()
+        running: dict[asyncio.Task[Answer | None], Pick] = {}
+        try:
+            while waiting or running:
+                late = self._around.clock() - began
+                while waiting and (not running or waiting[0].candidate.leaf.handicap <= late):
+                    pick = waiting.pop(0)
+                    running[asyncio.create_task(self._run(pick, replace(request)))] = pick
+                until = waiting[0].candidate.leaf.handicap - late if waiting else None
+                done, _ = await asyncio.wait(running, timeout=until, return_when=FIRST_COMPLETED)
+                for task in done:
+                    pick, answer = running.pop(task), task.result()
+                    if answer is not None:
+                        self._pick = pick
+                        self._aim(request, pick)
+                        return answer
+            return None
+        finally:
+            await _given_up(running)
+
+    # --- between the head and the content -------------------------------------------------------
+
+    async def _until_content(self, request: Request, tick: float) -> AsyncIterator[list[Event]]:
+        """The batches of the first answer that has content; empty ones while that is awaited."""
+        while True:
+            held: list[Event] = []
+            failure: GatewayError | None = None
+            assert self._current is not None
+            assert self._current.events is not None
+            batches = self._current.events
+            try:
+                async for batch in batches:
+                    held += batch
+                    if _has_content(batch):
+                        break
+                    if not batch:
+                        yield []
+            except GatewayError as error:
+                failure = error
+            if failure is None:
+                yield held
+                async for batch in batches:
+                    yield batch
+                return
+            self._current.close()
+            assert self._pick is not None
+            self._failed(self._pick, request, failure)
+            self._asking = asyncio.create_task(self._next(request))
+            while not (await asyncio.wait({self._asking}, timeout=tick))[0]:
+                yield []
+            self._current = self._asking.result()
+
+    def _close(self) -> None:
+        """End the attempt that is under way, or the asking for the next."""
+        if self._current is not None:
+            self._current.close()
+        if self._asking is None:
+            return
+        if not self._asking.done():
+            self._asking.cancel()
+        elif not self._asking.cancelled() and self._asking.exception() is None:
+            self._asking.result().close()
+
+
+def _has_content(batch: list[Event]) -> bool:
+    """Whether content begins in a batch. Raises GatewayError where the stream reports an error first."""
+    for event in batch:
+        if event.type == "content_block_start":
+            return True
+        if event.type == "error":
+            raise stream_error(event)
+    return False
+
+
+async def _given_up(running: Collection[asyncio.Task[Answer | None]]) -> None:
+    """Cancel attempts and wait until they have let go of their connections."""
+    for task in running:
+        task.cancel()
+    for result in await asyncio.gather(*running, return_exceptions=True):
+        if isinstance(result, Answer):
+            result.close()
+
+
+def _where(pick: Pick) -> str:
+    return f"{pick.target.backend}:{pick.target.model}"
