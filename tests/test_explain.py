@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from isthmus.cli import app
-from isthmus.explain import document
+from isthmus.explain import Way, document
 from isthmus.plan import Plan
 from isthmus.request import HttpRequest, Notes, Target
 from tests.harness import UPSTREAM_KEY, VERSION, World, error_message, message
@@ -151,7 +151,9 @@ def test_a_body_that_is_no_json_is_shown_as_text() -> None:
     for body in (b"\xff{", b"", b"[" * 100_000):
         http = HttpRequest("POST", "/x", "", (("authorization", "Bearer secret-key"),), body)
         told = json.loads(
-            document(Plan(Target("b", "m"), http, Notes(), strict=True), "secret-key")
+            document(
+                Plan(Target("b", "m"), http, Notes(), strict=True), "secret-key", Way(None, [], [])
+            )
         )
         assert told["body"] == body.decode("utf-8", "replace")
         assert told["headers"] == [["authorization", "Bearer ****"]]

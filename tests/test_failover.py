@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import pytest
 
-from isthmus import gateway
+from isthmus import attempt
 from isthmus.simulator import Options
 from tests.harness import UPSTREAM_KEY, Reply, World, failed_stream, whole_stream
 from tests.staged import eventually, refused
@@ -427,7 +427,7 @@ def test_a_handicap_gives_the_other_a_head_start(world: World) -> None:
 def test_failover_stays_open_while_only_the_head_has_gone_out(
     dialect: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gateway, "HEAD_SECONDS", 0.1)
+    monkeypatch.setattr(attempt, "HEAD_SECONDS", 0.1)
     world = fleet(timeouts={"keepalive": 0.1, "first_event": 5, "idle": 0.6})
     try:
         world.script("a", fault={"kind": "stall", "after": 1, "seconds": 3})

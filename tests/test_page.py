@@ -151,7 +151,7 @@ def check_answered(world: World, curl: Curl, key: str | None) -> None:
     assert dict(received.headers)["x-api-key"] == UPSTREAM_KEY
     asked = curl.json().get("model") or curl.path.split("/models/")[-1].split(":")[0]
     body = json.loads(received.body)
-    assert body["model"] == asked.split(":")[-1].split("?")[0]
+    assert body["model"] == asked.split("|")[0].split(":")[-1].split("?")[0]
     if "?temperature=" in asked:
         assert body["temperature"] == float(asked.split("=")[1])
 

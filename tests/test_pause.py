@@ -406,7 +406,7 @@ def request(**body: Any) -> Request:
 
 
 def stepped(rounds: Rounds) -> Call:
-    return compose([continue_pauses({"a": "anthropic"}, 0.01, time.monotonic)], rounds)
+    return compose([continue_pauses({"a": "anthropic"}, 0.01)], rounds)
 
 
 async def events_of(answer: Answer) -> list[Event]:

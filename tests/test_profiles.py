@@ -100,7 +100,6 @@ def test_levels_are_in_order_and_none_is_left_that_is_no_effort() -> None:
 
 def test_a_target_carries_its_profile() -> None:
     config = Config.model_validate({"profiles": {"mine": {"like": "claude-haiku-4-5"}}})
-    profiles = profiles_of(config.profiles)
     for model, name in (("mine", "mine"), ("anthropic:mine?top_k=1", "mine"), ("?", NEWEST.id)):
         request = Request("openai-chat", Body({}), model.replace("?", "a", model == "?"), False)
         row = target_of(request, config).profile

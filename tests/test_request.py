@@ -350,13 +350,14 @@ def test_a_header_is_joined_by_commas() -> None:
 def test_the_first_item_of_an_array_is_found_in_either_form(items: list[Any], wired: bool) -> None:
     value = {"a": items, "b": 1}
     body = Body(json.dumps(value, indent=1).encode() if wired else value)
-    found = body.first("a")
+    found, count = body.opening("a")
     assert (json.loads(found) if found else None) == (items[0] if items else None)
-    body.edit("a", [5])
-    assert body.first("a") == b"5"
-    assert body.first("nothing") == b""
+    assert count == len(items)
+    body.edit("a", [5, 6])
+    assert body.opening("a") == (b"5", 2)
+    assert body.opening("nothing") == (b"", 0)
 
 
 @pytest.mark.parametrize("text", ["1", '"x"', "null", "{}", '{"a": 1}', "[]", "[ ]"])
 def test_what_is_no_array_has_no_first_item(text: str) -> None:
-    assert Body(f'{{"a": {text}}}'.encode()).first("a") == b""
+    assert Body(f'{{"a": {text}}}'.encode()).opening("a") == (b"", 0)

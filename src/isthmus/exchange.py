@@ -12,11 +12,12 @@ from typing import Any, Protocol, cast
 import structlog
 
 from isthmus import admin, errors, explain, wire
+from isthmus.attempt import HOP
 from isthmus.edge.cycle import GONE
 from isthmus.errors import GatewayError
 from isthmus.event import Event, stream_error
 from isthmus.frontends import Encoder, Frontend, Match
-from isthmus.gateway import HOP, Gateway
+from isthmus.gateway import Gateway
 from isthmus.messages import Message, Reader
 from isthmus.pipeline import Answer
 from isthmus.request import Attempt, Headers, HttpRequest, Request

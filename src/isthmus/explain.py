@@ -6,7 +6,9 @@ that dialect's frontend, and print the same document.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 from urllib.parse import parse_qs, quote
 
 from isthmus import wire
@@ -70,8 +72,17 @@ def _parts(route: Route, model: str | None) -> dict[str, str]:
     return {"model": model}
 
 
-def document(plan: Plan, key: str) -> bytes:
-    """What a plan comes to as JSON: target, notes, refusal, and the provider's request.
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a request comes to its target: values of JSON, as ``document`` shows them."""
+
+    rewrite: dict[str, Any] | None
+    candidates: list[dict[str, Any]]
+    parameters: list[dict[str, Any]]
+
+
+def document(plan: Plan, key: str, way: Way) -> bytes:
+    """What a plan comes to as JSON: the way to its target, notes, refusal, and the provider's request.
 
     ``refusal`` is what a strict client is told in place of an answer, else null. The provider's
     ``key`` is masked wherever it stands in a header. The body stands there as the very bytes that
@@ -81,6 +92,9 @@ def document(plan: Plan, key: str) -> bytes:
     headers = [(name, value.replace(key, MASK) if key else value) for name, value in http.headers]
     notes = [{"path": n.path, "action": n.action, "reason": n.reason} for n in plan.notes.rows]
     members = (
+        ("rewrite", wire.dumps(way.rewrite)),
+        ("candidates", _lines(way.candidates)),
+        ("parameters", _lines(way.parameters)),
         ("backend", wire.dumps(plan.target.backend)),
         ("model", wire.dumps(plan.target.model)),
         ("notes", _lines(notes)),
@@ -94,7 +108,7 @@ def document(plan: Plan, key: str) -> bytes:
     return b"{\n" + b",\n".join(rows) + b"\n}\n"
 
 
-def _lines(rows: list[dict[str, str]] | list[tuple[str, str]]) -> bytes:
+def _lines(rows: Sequence[Any]) -> bytes:
     """An array with a line for each of its items."""
     return b"[\n  " + b",\n  ".join(map(wire.dumps, rows)) + b"\n]" if rows else b"[]"
 

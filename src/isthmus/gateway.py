@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
-import re
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from time import monotonic
-from typing import Any, cast
-from urllib.parse import quote
 
-from isthmus import errors, stores, wire
-from isthmus.backends import Backend, Decoder
+from isthmus import stores
+from isthmus.attempt import HEAD_SECONDS, Account, Attempts, now
 from isthmus.catalog import Catalog
 from isthmus.config import Config
 from isthmus.dialects import BACKENDS
 from isthmus.errors import GatewayError
-from isthmus.event import Event, stream_error
 from isthmus.explain import document
 from isthmus.frontends import Frontend, Match, Model, openai_responses
 from isthmus.pipeline import Answer, Call, Step, compose
 from isthmus.plan import Plan, is_strict, plan
 from isthmus.profile_settings import profiles_of
 from isthmus.rates import Ratios
-from isthmus.request import Body, HttpRequest, Request
+from isthmus.request import HttpRequest, Request
 from isthmus.responses import Responses
 from isthmus.routes import Routing
 from isthmus.simulator import Options, Simulator
@@ -36,30 +30,10 @@ from isthmus.steps.vault import vault
 from isthmus.storage import Store
 from isthmus.storage.pools import Pools
 from isthmus.tokens import may_exceed
-from isthmus.upstream import Bounds, Deadlines, Origin, Response, Upstream
+from isthmus.upstream import Bounds, Origin, Upstream
 
-ERROR_LIMIT = 1024 * 1024
-WHOLE_LIMIT = 128 * 1024 * 1024
-"""Bytes of an error body, and of an answer that is not streamed."""
-LIST_LIMIT = 4 * 1024 * 1024
-LIST_DEADLINES = Deadlines(connect=5, first_event=5, idle=5, total=10)
-HEAD_SECONDS = 10.0
-"""How long the head of a stream waits for its message to start; then pings go out."""
 NATIVE = "anthropic"
-HOP = "x-isthmus-hop"
-"""Header with the id of the gateway that sent a request, so that one that comes back is noticed."""
-_MESSAGE = re.compile(rb'"type"\s*:\s*"message"')
-TYPED_WITHIN = 256
-"""Bytes of an answer in which its type stands, as a rule."""
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """A configured backend, ready to be used."""
-
-    name: str
-    dialect: Backend
-    origin: Origin
+"""The dialect of the hub: what its clients send is relayed as it is to backends of it."""
 
 
 class Gateway:
@@ -78,11 +52,13 @@ class Gateway:
         kept = stores.in_memory(config, monotonic) if kept is None else kept
         self._upstream = Upstream(_bounds(config))
         self._accounts: dict[str, Account] = {}
+        times, told = config.timeouts, self._broke
+        self._attempts = Attempts(self._upstream, self._accounts, times, self.id, told)
         self._simulators: list[Simulator] = []
         self.responses = Responses(kept.get(stores.RESPONSES))
         self._dialects = {name: BACKENDS[row.type].DIALECT for name, row in config.backends.items()}
         self._profiles = profiles_of(config.profiles)
-        self.routing = Routing(config, self._profiles, pools, _now)
+        self.routing = Routing(config, self._profiles, pools, now)
         self._compose(kept)
         self.catalog = Catalog(config, self._profiles, self._list_models, self._one_model)
 
@@ -113,6 +89,15 @@ class Gateway:
         assert request.target is not None
         native = request.dialect == self._dialects[request.target.backend]
         return await (self._native if native else self._translated)(request)
+
+    def _broke(self, request: Request, error: GatewayError) -> None:
+        broke(self.routing.around, request, error)
+
+    async def _list_models(self, name: str) -> list[Model]:
+        return await self._attempts.models(name, self.routing.key_of(name))
+
+    async def _one_model(self, name: str, model: str) -> Model | None:
+        return await self._attempts.model(name, self.routing.key_of(name), model)
 
     async def start(self) -> None:
         """Open what the backends need. Raises OSError when a simulator cannot be bound."""
@@ -148,7 +133,7 @@ class Gateway:
 
         The caller closes the answer, at any moment.
         """
-        request.began = _now()
+        request.began = now()
         request.target = self.routing.first(request)
         foreign = request.dialect != NATIVE
         return await (self._answering_foreign if foreign else self._answering)(request)
@@ -165,7 +150,7 @@ class Gateway:
 
     async def _explanation(self, request: Request) -> Answer:
         planned = self._plan(request)
-        whole = document(planned, request.key)
+        whole = document(planned, request.key, self.routing.way(request))
         return Answer(200, (), planned.target, lambda: None, whole=whole, notes=planned.notes)
 
     def _plan(self, request: Request) -> Plan:
@@ -181,225 +166,17 @@ class Gateway:
             raise planned.refusal
         window = planned.target.window
         if window is None or not may_exceed(planned.http.body, window.tokens):
-            return await self._send(request, planned)
+            return await self._attempts.send(request, planned)
 
         async def call(asked: Request) -> Answer:
-            return await self._send(asked, planned if asked is request else self._plan(asked))
+            return await self._attempts.send(
+                asked, planned if asked is request else self._plan(asked)
+            )
 
         return await self._fits(request, call)
-
-    async def _send(self, request: Request, planned: Plan) -> Answer:
-        account = self._accounts[planned.target.backend]
-        # Who sends it is no part of what is sent, and another at every start.
-        http = planned.http
-        http.headers = (*http.headers, (HOP, self.id))
-        response = await self._upstream.send(
-            account.origin, http, self._deadlines(request, account), request.key
-        )
-        try:
-            answer = Answer(
-                response.status,
-                account.dialect.passed_headers(response.headers),
-                planned.target,
-                response.close,
-                received=response.headers,
-                notes=planned.notes,
-            )
-            await self._fill(answer, response, request, account)
-        except BaseException:
-            response.close()
-            raise
-        return answer
-
-    def _deadlines(self, request: Request, account: Account) -> Deadlines:
-        """What the config grants, less what earlier rounds of the same attempt took of it.
-
-        The head of an answer that is not streamed comes with its end.
-        """
-        times = self.config.timeouts
-        total = times.stream_total if request.stream else times.total
-        total = max(0.0, total - (_now() - request.began))
-        if _streams(request, account):
-            first = min(times.first_event, total)
-            return Deadlines(times.connect, first, times.idle, total, times.write)
-        return Deadlines(times.connect, total, total, total, times.write)
-
-    async def _fill(
-        self, answer: Answer, response: Response, request: Request, account: Account
-    ) -> None:
-        """Give the answer its events or its whole body, once it is certain that there is one."""
-        if not 200 <= response.status < 300:
-            raise await _refusal(response, account, request.key)
-        if response.header("content-encoding") not in ("", "identity"):
-            raise errors.broken("a compressed answer, which was not asked for")
-        if not _streams(request, account):
-            answer.whole = _checked(await response.read(WHOLE_LIMIT))
-            return
-        if not response.header("content-type").startswith("text/event-stream"):
-            raise await _not_streamed(response)
-        tick = min(self.config.timeouts.keepalive, HEAD_SECONDS)
-        batches = _batches(response, account.dialect.decoder(request), tick, request.key)
-        first, answer.open = await _first(batches, _now, wait=not request.last)
-        answer.events = self._rejoined(first, batches, request)
-
-    async def _rejoined(
-        self, first: list[Event], rest: AsyncIterator[list[Event]], request: Request
-    ) -> AsyncIterator[list[Event]]:
-        """The batches of a stream; that it fails in the middle is remembered of its key."""
-        yield first
-        try:
-            async for batch in rest:
-                if batch and batch[-1].type == "error":
-                    broke(self.routing.around, request, stream_error(batch[-1]))
-                yield batch
-        except GatewayError as error:
-            broke(self.routing.around, request, error)
-            raise
-
-    async def _list_models(self, name: str) -> list[Model]:
-        """Ask one backend for its models. Raises GatewayError where it does not say."""
-        _, value = await self._get(name, "/v1/models", "limit=1000")
-        rows = value.get("data")
-        if not isinstance(rows, list):
-            raise errors.broken("no list of models")
-        return [row for row in cast("list[Any]", rows) if _is_model(row)]
-
-    async def _one_model(self, name: str, model: str) -> Model | None:
-        """Ask one backend for a model. Raises GatewayError where it does not say."""
-        status, value = await self._get(name, f"/v1/models/{quote(model, safe='')}", "")
-        return value if status == 200 and _is_model(value) else None
-
-    async def _get(self, name: str, path: str, query: str) -> tuple[int, dict[str, Any]]:
-        account = self._accounts[name]
-        key = self.routing.key_of(name)
-        headers = (("anthropic-version", "2023-06-01"), ("x-api-key", key))
-        http = HttpRequest("GET", path, query, headers)
-        response = await self._upstream.send(account.origin, http, LIST_DEADLINES, key)
-        try:
-            value = wire.loads(await response.read(LIST_LIMIT))
-        except ValueError:
-            value = None
-        finally:
-            response.close()
-        if not isinstance(value, dict):
-            raise errors.broken("no JSON object")
-        return response.status, cast("dict[str, Any]", value)
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 def _bounds(config: Config) -> Bounds:
     own = config.limits.connections_per_key
     each = config.share(config.limits.connections_per_backend)
     return Bounds(each, None if own is None else config.share(own))
-
-
-def _is_model(row: Any) -> bool:
-    return isinstance(row, dict) and isinstance(cast("Model", row).get("id"), str)
-
-
-def _streams(request: Request, account: Account) -> bool:
-    """Whether the provider is asked for a stream: always, unless a client of its own dialect is not."""
-    if request.operation == "count_tokens":
-        return False
-    return request.stream or request.dialect != account.dialect.DIALECT
-
-
-def _checked(body: bytes) -> bytes:
-    """A whole answer. Raises GatewayError where it is none, or an error in disguise."""
-    if _MESSAGE.search(body, 0, TYPED_WITHIN) and body.endswith(b"}"):
-        return body  # in a string its quotes would be escaped: this is a member
-    try:
-        kind = Body(body).peek("type")
-    except GatewayError:
-        raise errors.broken(f"no JSON object: {errors.quoted(body)}") from None
-    if kind == "error":
-        raise errors.provider_error(wire.loads(body))
-    return body
-
-
-async def _refusal(response: Response, account: Account, key: str) -> GatewayError:
-    """What a non-2xx answer says; a redirect is not followed, a refused key is no fault of the client.
-
-    A provider that repeats our key in its answer does not give it away.
-    """
-    body = await response.read(ERROR_LIMIT)
-    if len(key) >= errors.SECRET_LENGTH:
-        body = body.replace(key.encode(), errors.HIDDEN.encode())
-    response.close()
-    error = account.dialect.decode_error(response.status, response.headers, body)
-    if response.status < 400:
-        error.message = (
-            f"backend {account.name!r} answered {response.status}, which is not followed"
-        )
-    elif error.kind == "upstream_refused_key":
-        error.message = (
-            f"backend {account.name!r} refused the gateway's own key ({response.status})"
-        )
-    return error
-
-
-async def _not_streamed(response: Response) -> GatewayError:
-    """What a 2xx without a stream means: an error in disguise, or no provider at all."""
-    body = await response.read(ERROR_LIMIT)
-    try:
-        value = wire.loads(body)
-    except ValueError:
-        value = None
-    if isinstance(value, dict) and value.get("type") == "error":  # pyright: ignore
-        return errors.provider_error(value)
-    return errors.broken(
-        f"no stream but {response.header('content-type')!r}: {errors.quoted(body)}"
-    )
-
-
-async def _batches(
-    response: Response, decoder: Decoder, tick: float, key: str
-) -> AsyncIterator[list[Event]]:
-    """The events of each read; an empty batch for each ``tick`` seconds of silence."""
-    async for data in response.chunks(tick):
-        if not data:
-            yield []
-            continue
-        events = decoder.feed(data)
-        if events:
-            if events[-1].type == "error":
-                events[-1] = _without(key, events[-1])
-            yield events
-        if decoder.failure is not None:
-            raise decoder.failure
-        if decoder.ended:
-            response.close(linger=True)
-            return
-    decoder.finish()
-
-
-def _without(key: str, event: Event) -> Event:
-    """An error event in which the provider does not give our key away; the same one where it does not."""
-    if len(key) < errors.SECRET_LENGTH or key.encode() not in event.wire:
-        return event
-    return Event(event.wire.replace(key.encode(), errors.HIDDEN.encode()))
-
-
-async def _first(
-    batches: AsyncIterator[list[Event]], clock: Callable[[], float], *, wait: bool
-) -> tuple[list[Event], bool]:
-    """All events up to the start of the message and what came with it, for HEAD_SECONDS at most.
-
-    With ``wait`` up to the start of its content; whether that has not come yet is the second value.
-    Raises what an ``error`` event before any content says: the head has not gone out yet.
-    """
-    events: list[Event] = []
-    end = clock() + HEAD_SECONDS
-    async for batch in batches:
-        events += batch
-        for event in batch:
-            if event.type == "content_block_start":
-                return events, False
-            if event.type == "error":
-                raise stream_error(event)
-        if clock() >= end or (not wait and any(event.type == "message_start" for event in batch)):
-            return events, True
-    return events, False

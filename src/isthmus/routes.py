@@ -10,12 +10,14 @@ from typing import Any, NamedTuple
 
 from isthmus import stores
 from isthmus.config import BACKEND_TYPES, Config, pools
+from isthmus.explain import Way
 from isthmus.profiles import Profiles
 from isthmus.request import Place, Request, Target
 from isthmus.routing.health import Health
-from isthmus.routing.journey import Journey, Surroundings
+from isthmus.routing.journey import Journey, Surroundings, family
+from isthmus.routing.parameters import sources
 from isthmus.routing.retry import Budget
-from isthmus.routing.route import Router, Table
+from isthmus.routing.route import Candidate, Router, Table
 from isthmus.routing.windows import Windows
 from isthmus.routing_settings import rules_of
 from isthmus.storage.pools import Pools
@@ -73,14 +75,50 @@ class Routing:
         return self.router.target(candidate, candidate.pool[0].backend)
 
     def expected(self, request: Request) -> Expected:
-        """Where an attempt would go now. Raises GatewayError: 400, or 429 where all keys cool down."""
+        """Where an attempt would go now, or would go first if no key were cooling down.
+
+        Raises GatewayError (400).
+        """
         route = self.router.route(request.model)
-        journey = Journey(replace(self.around, choose=Health.look), request, route)
-        trial = next(journey.trials(), None)
+        looking = replace(self.around, choose=Health.look, budget=lambda _: Budget(0, 0, 0))
+        trial = next(Journey(looking, request, route).trials(), None)
         if trial is None:
-            raise journey.outcome()
-        pick = trial.picks[0]
-        return Expected(pick.target, pick.place, self.keys[pick.place])
+            place = route.first.pool[0]
+            target = self.router.target(route.first, place.backend)
+        else:
+            target, place = trial.picks[0].target, trial.picks[0].place
+        return Expected(target, place, self.keys[place])
+
+    def way(self, request: Request) -> Way:
+        """How a request comes to its target, which is set."""
+        route, target = self.router.route(request.model), request.target
+        rule = None if route.rewrite is None else self._config.model_aliases[route.rewrite]
+        rewrite = None if rule is None else {**rule.model_dump(), "selector": route.text}
+        rows = sources(target.parameters, target.defaults, request.body) if target else ()
+        parameters = [{"name": name, "value": value, "source": said} for name, value, said in rows]
+        candidates = [
+            {
+                "target": f"{one.name}:{one.leaf.model}",
+                "leg": number,
+                **({"race": True} if leg.race else {}),
+                **({"weight": one.leaf.weight} if len(leg.candidates) > 1 and not leg.race else {}),
+                "keys": [self._key_shown(place, one) for place in one.pool],
+            }
+            for number, leg in enumerate(route.legs, start=1)
+            for one in leg.candidates
+        ]
+        return Way(rewrite, candidates, parameters)
+
+    def _key_shown(self, place: Place, candidate: Candidate) -> dict[str, Any]:
+        now = self._clock()
+        line = family(self.router.target(candidate, place.backend))
+        standing = self.pools.health.standing(place, line, now)
+        return {
+            "key": label(place),
+            "state": standing.state,
+            "seconds": round(standing.waits(now), 1),
+            "headroom": standing.headroom,
+        }
 
     def shown(self) -> dict[str, Any]:
         """Names, rewrites and the standing of every key, as JSON values; times in seconds from now."""

@@ -95,6 +95,11 @@ class RetryConfig(Section):
         title="seconds",
         description="The same where the provider names no time, or an account's money is spent.",
     )
+    longest_cool_seconds: Seconds = Field(
+        3600.0,
+        title="seconds",
+        description="The most that a limited key is left alone, whatever the provider says.",
+    )
     bench_seconds: Seconds = Field(
         300.0, title="seconds", description="Until a refused key is tried again, once."
     )

@@ -36,6 +36,7 @@ def policy(config: Config) -> Policy:
     return Policy(
         cool_seconds=retry.cool_seconds,
         long_cool_seconds=retry.long_cool_seconds,
+        longest_cool_seconds=retry.longest_cool_seconds,
         bench_seconds=retry.bench_seconds,
         failures=retry.failures,
         eject_seconds=retry.eject_seconds,

@@ -17,7 +17,7 @@ says for how long. ``bench``: the provider refuses the key. ``fail``: no answer,
 """
 State = Literal["open", "cooling", "benched", "ejected"]
 
-SHORTEST, LONGEST = 1.0, 3600.0
+SHORTEST = 1.0
 """Seconds of a cool-down, whatever the provider says."""
 MOST_TIMES = 10.0
 """How many times its first length a bench or an ejection grows to."""
@@ -32,6 +32,8 @@ class Policy:
     """For a limit that comes without a time."""
     long_cool_seconds: float = 600.0
     """For an account without credit, or at its spend limit."""
+    longest_cool_seconds: float = 3600.0
+    """The most that a provider's own time counts for."""
     bench_seconds: float = 300.0
     """For a key that is refused; twice as long each further time in a row."""
     failures: int = 5
@@ -95,7 +97,7 @@ def answered(mark: Mark, now: float) -> Mark:
 
 def cooled(mark: Mark, seconds: float, now: float) -> Mark:
     """As the provider says that it is too much, for so long."""
-    until = now + min(LONGEST, max(SHORTEST, seconds))
+    until = now + seconds
     if mark.state == "benched" and mark.shut(now):
         return mark
     if mark.state == "cooling":

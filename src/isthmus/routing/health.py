@@ -15,7 +15,16 @@ from isthmus.request import Headers
 from isthmus.routing import circuit
 from isthmus.routing.allowance import Limits, limits_in, read_retry_after
 from isthmus.routing.choose import Rotation, digest_of, nearest, weight_in
-from isthmus.routing.circuit import OPEN, Effect, Mark, Policy, Standing, State, standing_of
+from isthmus.routing.circuit import (
+    OPEN,
+    SHORTEST,
+    Effect,
+    Mark,
+    Policy,
+    Standing,
+    State,
+    standing_of,
+)
 from isthmus.routing.places import Place
 
 __all__ = ["Choice", "Effect", "Health", "Policy", "Row", "Standing", "State", "read_retry_after"]
@@ -254,10 +263,13 @@ class Health:
         policy = self._policy
         whole, own = marks
         if effect == "cool":
-            seconds = policy.cool_seconds if retry_after is None else retry_after
+            seconds = policy.cool_seconds
+            if retry_after is not None:
+                seconds = min(policy.longest_cool_seconds, max(SHORTEST, retry_after))
             return circuit.released(whole), circuit.cooled(own, seconds, now)
         if effect == "cool_long":
-            seconds = max(policy.long_cool_seconds, retry_after or 0.0)
+            said = min(policy.longest_cool_seconds, retry_after or 0.0)
+            seconds = max(policy.long_cool_seconds, said)
             return circuit.cooled(whole, seconds, now), circuit.released(own)
         if effect == "bench":
             return circuit.benched(whole, now, policy), circuit.released(own)

@@ -5,14 +5,14 @@ Pure: what the attempts bring is told to it, and clock, dice and the state of th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 
 from isthmus.errors import GatewayError
 from isthmus.request import Request, Target
 from isthmus.routing.conversation import Conversation
-from isthmus.routing.health import Choice, Health, read_retry_after
+from isthmus.routing.health import Choice, Health, State, read_retry_after
 from isthmus.routing.places import Place
 from isthmus.routing.retry import Budget, Rule, may_repeat, pause_before, rule_of
 from isthmus.routing.route import Candidate, Leg, Route, Router
@@ -93,15 +93,21 @@ class Journey:
     @property
     def has_one_trial(self) -> bool:
         """Whether nothing can follow the first trial."""
-        legs = self._route.legs
-        alone = len(legs) == 1 and len(legs[0].candidates) == 1 and len(self._route.first.pool) == 1
-        return self._single or (alone and not self._around.repeats)
+        return self._single or (self._is_alone and not self._around.repeats)
+
+    @property
+    def _is_alone(self) -> bool:
+        """Whether the route is one key of one target."""
+        candidates = self._route.candidates
+        return len(candidates) == 1 and len(candidates[0].pool) == 1
 
     def trials(self) -> Iterator[Trial]:
         """What to try, one after the other, until something is answered."""
         pause = 0.0
         for repeat in range(self._around.repeats + 1):
             for picks in self._picks():
+                if not repeat and not self._failures:
+                    self._around.budget(picks[0].target.backend).sent()
                 yield Trial(picks, pause)
                 pause = 0.0
                 if self._single or self._stopped:
@@ -229,18 +235,25 @@ class Journey:
     def outcome(self) -> GatewayError:
         """What the client is told in the end: the last of the most useful failures."""
         if not self._failures:
-            return self._all_cooling()
+            return self._all_shut()
         best = max(rule.weight for rule, _ in self._failures)
         error = next(error for rule, error in reversed(self._failures) if rule.weight == best)
-        if error.kind in ("rate_limit", "overloaded"):
+        if error.kind in ("rate_limit", "overloaded") and not self._is_alone:
             _come_again(error, self._soonest())
         return error
 
-    def _all_cooling(self) -> GatewayError:
-        names = ", ".join(dict.fromkeys(one.name for one in self.passed_over))
-        text = f"every key of {names} is cooling down after what the provider said of it"
-        error = GatewayError("rate_limit", text, source="gateway")
-        _come_again(error, self._soonest())
+    def _all_shut(self) -> GatewayError:
+        """What is told where not one key of the route may be used now."""
+        around, now = self._around, self._around.clock()
+        waits: list[tuple[float, State]] = []
+        for candidate in self._route.candidates:
+            line = family(around.router.target(candidate, candidate.pool[0].backend))
+            standings = (around.health.standing(place, line, now) for place in candidate.pool)
+            waits += [(standing.waits(now), standing.state) for standing in standings]
+        kind, why = SHUT[min(waits)[1]]
+        names = " and ".join(dict.fromkeys(one.name for one in self._route.candidates))
+        error = GatewayError(kind, f"no key of {names} can be used now: {why}", source="gateway")
+        _come_again(error, min(waits)[0])
         return error
 
     def _soonest(self) -> float | None:
@@ -252,6 +265,15 @@ class Journey:
             soonest = around.health.soonest(candidate.pool, family(target), now)
             found += [] if soonest is None else [soonest]
         return min(found, default=None)
+
+
+SHUT: Mapping[State, tuple[str, str]] = {
+    "open": ("rate_limit", "one request tries it again, and others wait for its answer"),
+    "cooling": ("rate_limit", "the provider's rate limit is reached, and it is cooling down"),
+    "benched": ("upstream_refused_key", "the provider refused it"),
+    "ejected": ("overloaded", "it has failed too often"),
+}
+"""The kind of error by the state of the key that is free first, and the words for it."""
 
 
 def _come_again(error: GatewayError, seconds: float | None) -> None:

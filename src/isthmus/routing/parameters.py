@@ -8,7 +8,7 @@ other dialects, and what a model does not take of it is brought into its range l
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, cast
@@ -290,6 +290,23 @@ def supply(defaults: Mapping[str, Any], body: Body) -> None:
     """Put into a body, checked as for ``apply``, what it says itself in no form."""
     missing = {k: v for k, v in defaults.items() if not PARAMETERS[k].said(body, v)}
     apply(missing, body)
+
+
+def sources(
+    given: Mapping[str, Any], defaults: Mapping[str, Any], body: Body
+) -> Iterator[tuple[str, Any, str]]:
+    """Each parameter that a request goes out with: its name, its value, and what says so.
+
+    ``given`` are the selector's, ``defaults`` the model's; ``body`` is the request before either.
+    """
+    for name, row in PARAMETERS.items():
+        own = _at(body, row.place) if row.place else None
+        if name in given:
+            yield name, given[name], "selector"
+        elif own is not None:
+            yield name, own, "request"
+        elif name in defaults and not row.said(body, defaults[name]):
+            yield name, defaults[name], "model_defaults"
 
 
 def _put(body: Body, place: str, value: Any) -> None:
