@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 
 from isthmus.config import Config, load
+from isthmus.profile_settings import profiles_of
+from isthmus.routes import table_of
+from isthmus.routing.route import Router
 from isthmus.routing_settings import rules_of
 from tests import printed
 from tests.harness import VERSION, World, message
@@ -88,7 +91,7 @@ def test_route_claude_models_to_other_providers() -> None:
 def test_a_rewritten_selector_that_is_none_is_a_400(rewriting: World) -> None:
     reply = rewriting.post("/v1/messages", message(model="gpt-x?effort=huge"), **VERSION)
     assert reply.status == 400
-    assert "'effort' must be one of low" in reply.json()["error"]["message"]
+    assert "column 7: parameter 'effort' must be low" in reply.json()["error"]["message"]
 
 
 def from_the_page(path: Path) -> Config:
@@ -98,10 +101,11 @@ def from_the_page(path: Path) -> Config:
 
 
 def test_the_table_of_the_page_is_what_its_rules_do(tmp_path: Path) -> None:
-    rules = rules_of(from_the_page(tmp_path / "config.yaml").model_aliases)
+    config = from_the_page(tmp_path / "config.yaml")
+    router = Router(table_of(config), profiles_of(config.profiles))
     rows = printed.table(PAGE, "A client asks for")
     assert len(rows) == 5
-    assert [(asked, rules.rewritten(asked)[0]) for asked, _ in rows] == rows
+    assert [(asked, router.route(asked).text) for asked, _ in rows] == rows
 
 
 def test_the_variable_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,7 +116,7 @@ def test_the_variable_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         "MODEL_ALIASES": PAGE[start : PAGE.index("'", start)],
     }
     config = load(None, environ, {}).config
-    assert rules_of(config.model_aliases).rewritten("gpt-7") == ("claude-sonnet-5-5", 0)
+    assert rules_of(config.model_aliases).rewritten("gpt-7") == ("claude-sonnet-5-5", "", 0)
 
 
 def test_the_commands_of_the_page_are_found() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,28 +32,6 @@ CLAUDE = (r"gpt-(.*)", r"anthropic:claude-\1")
         ([(".", r"a\\1")], "a", "a\\1", 0),
         ([("(é.*)", r"\1")], "é-ß-日本", "é-ß-日本", 0),
         ([("(?P<maker>[^/]*)/(.*)", r"\1:\2")], "openai/gpt", "openai:gpt", 0),
-        # parameters of the request are kept, and win
-        ([CLAUDE], "gpt-4?effort=low", "anthropic:claude-4?effort=low", 0),
-        ([CLAUDE], "gpt-4?", "anthropic:claude-4", 0),
-        ([("a", "b?top_k=1&effort=high")], "a?top_k=2", "b?effort=high&top_k=2", 0),
-        ([("a", "b?effort=high")], "a?reasoning_effort=low", "b?reasoning_effort=low", 0),
-        ([("a", "b?reasoning_effort=high")], "a?%65ffort=low", "b?%65ffort=low", 0),
-        ([("a", "b?top_k=1")], "a?oops", "b?top_k=1&oops", 0),
-        ([("a.*", "b")], "a?b?c=1", "b?b?c=1", 0),
-        # on every leg of the replacement
-        (
-            [("a", "b?top_k=1 | [weight=3]c ^ d[1m]?effort=low!e")],
-            "a?top_k=2",
-            "b?top_k=2 | [weight=3]c?top_k=2 ^ d[1m]?effort=low&top_k=2!e?top_k=2",
-            0,
-        ),
-        (
-            [("a", "hybrid:[x?top_k=1,y?effort=low]|z")],
-            "a?top_k=2",
-            "hybrid:[x,y?effort=low]?top_k=2|z?top_k=2",
-            0,
-        ),
-        ([("a", "b||c")], "a?top_k=2", "b?top_k=2||c?top_k=2", 0),
         # a composite selector is matched as it is written
         ([(r"a\|b", "c")], "a|b", "c", 0),
         ([(r"a\|b", "c")], "a|b?top_k=1", "a|b?top_k=1", None),
@@ -73,7 +49,14 @@ CLAUDE = (r"gpt-(.*)", r"anthropic:claude-\1")
 def test_rewritten(
     rows: list[tuple[str, str]], text: str, expected: str, place: int | None
 ) -> None:
-    assert Rules(rows).rewritten(text) == (expected, place)
+    assert Rules(rows).rewritten(text) == (expected, "", place)
+
+
+def test_the_parameters_of_the_request_are_kept_aside() -> None:
+    rules = Rules([("a.*", "b|c?top_k=1")])
+    assert rules.rewritten("a?top_k=2") == ("b|c?top_k=1", "top_k=2", 0)
+    assert rules.rewritten("a?b?c=1") == ("b|c?top_k=1", "b?c=1", 0)
+    assert rules.rewritten("a?") == ("b|c?top_k=1", "", 0)
 
 
 @pytest.mark.parametrize(
@@ -124,14 +107,10 @@ def test_what_is_no_replacement(replacement: str, groups: int, says: str) -> Non
     "pattern", ["(a+)+$", "(.*a){15}$", "(a|aa)+b", "(.*)(.*)(.*)(.*)(.*)x", r"(a?){100}a{100}"]
 )
 def test_no_pattern_takes_long(pattern: str) -> None:
+    """One that goes back and forth would not come to an end on the first of these texts."""
     rules = Rules([(pattern, "x")])
     for text in ("a" * 25 + "!", "a" * (LONGEST_NAME - 1) + "-", "a" * 100_000):
-        times: list[float] = []
-        for _ in range(3):  # the best of them: others may be at work on this machine
-            start = time.perf_counter()
-            assert rules.rewritten(text)[1] is None
-            times.append(time.perf_counter() - start)
-        assert min(times) < 0.05
+        assert rules.rewritten(text).place is None
 
 
 @given(
@@ -143,19 +122,6 @@ def test_nothing_is_raised_but_at_the_start(text: str, rows: list[tuple[str, str
         rules = Rules(rows)
     except ValueError:
         return
-    new, place = rules.rewritten(text)
+    new, _, place = rules.rewritten(text)
     assert isinstance(new, str)
     assert place is not None or new == text
-
-
-PIECES = st.lists(
-    st.sampled_from([*"ab|^!?&=[],\\ ", "hybrid:[", "effort=low", "top_k=1", "[1m]"]), max_size=14
-).map("".join)
-
-
-@given(PIECES, PIECES)
-def test_whatever_the_replacement_is_the_request_wins(replacement: str, query: str) -> None:
-    if "\\" not in replacement and not set(query) & set("|^![?"):
-        new, _ = Rules([("m", replacement)]).rewritten(f"m?{query}")
-        legs = [leg for leg in new.replace("^", "|").replace("!", "|").split("|") if leg.strip()]
-        assert not query or all(leg.rstrip().endswith(query.rstrip()) for leg in legs)

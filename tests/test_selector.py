@@ -23,7 +23,9 @@ from isthmus.routing.selector import (
     Race,
     Selector,
     Weighted,
+    overlaid,
     parse,
+    parse_query,
     printed,
 )
 from tests.harness import World, error_message
@@ -388,3 +390,25 @@ def test_a_client_is_told_in_its_dialect(world: World, dialect: str, path: str) 
     reply = world.post(path, {**body, "messages": hello, "input": hello})
     assert (reply.status, world.received()) == (400, [])
     assert "column 1: no backend is named 'antropic'" in error_message(dialect, reply)
+
+
+@pytest.mark.parametrize(
+    ("text", "query", "expected"),
+    [
+        ("b?top_k=1&effort=high", "top_k=2", "b?top_k=2&effort=high"),
+        ("b?effort=high", "reasoning_effort=low", "b?effort=low"),
+        (
+            "b?top_k=1|[weight=3]c^d[1m]?effort=low",
+            "top_k=2",
+            "b?top_k=2|[weight=3]c?top_k=2^d[1m]?top_k=2&effort=low",
+        ),
+        (
+            "hybrid:[x?top_k=1,y?effort=low]|z",
+            "top_k=2",
+            "hybrid:[x?top_k=2,y?top_k=2&effort=low]|z?top_k=2",
+        ),
+    ],
+)
+def test_parameters_laid_over_every_model(text: str, query: str, expected: str) -> None:
+    selector = parse(text, (), ())
+    assert printed(overlaid(selector, parse_query(query, 1))) == expected

@@ -12,7 +12,16 @@ from isthmus.profiles import Profiles
 from isthmus.request import Target
 from isthmus.routing.places import Place
 from isthmus.routing.rules import Rules
-from isthmus.routing.selector import Hybrid, Leaf, Race, Weighted, parse
+from isthmus.routing.selector import (
+    Hybrid,
+    Leaf,
+    Race,
+    Weighted,
+    overlaid,
+    parse,
+    parse_query,
+    printed,
+)
 from isthmus.routing.windows import Windows, limit_of
 
 MANY = 1024
@@ -104,8 +113,14 @@ class Router:
 
     def _made(self, asked: str) -> Route:
         table = self._table
-        text, rewrite = (table.forced, None) if table.forced else table.rules.rewritten(asked)
+        text, query, rewrite = (
+            (table.forced, "", None) if table.forced else table.rules.rewritten(asked)
+        )
         selector = parse(text, table.pools.keys(), table.types)
+        if query:
+            own = parse_query(query, len(asked) - len(query) + 1)
+            selector = overlaid(selector, own)
+            text = printed(selector)
         alone = len(selector.legs) == 1 and isinstance(selector.legs[0], Leaf)
         legs: list[Leg] = []
         for leg in selector.legs:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
-from urllib.parse import unquote_plus
+from typing import Any, NamedTuple
 
 import re2
 
@@ -27,13 +26,19 @@ _LACKING = (
 
 _REFERENCE = re.compile(r"\\([0-9\\])")
 _COMPOSITE = re.compile(r"[|^!]|hybrid:\[")
-_BETWEEN_LEAVES = re.compile(r"([|^!])")
-_QUERY = re.compile(r"\?([^|^!,\]\s]*)")
-_SAME = {"reasoning_effort": "effort"}
-"""Two names of one parameter, which must not stand beside each other."""
 
 Template = tuple[str | int, ...]
 """A replacement in pieces: text, and the numbers of groups."""
+
+
+class Rewritten(NamedTuple):
+    """What a name was rewritten to, and the query behind the name, whose parameters win over those of
+    ``text``. ``place`` is that of the row which said so (from 0); None where ``text`` is what was asked.
+    """
+
+    text: str
+    query: str
+    place: int | None
 
 
 class Rules:
@@ -46,22 +51,21 @@ class Rules:
             found = compiled(pattern)
             self._rows.append((found, template(replacement, found.groups)))
 
-    def rewritten(self, text: str) -> tuple[str, int | None]:
-        """What stands for ``text`` now, and the place of the row that said so (from 0); None for none.
+    def rewritten(self, text: str) -> Rewritten:
+        """What stands for ``text`` now.
 
-        A leaf is matched up to the ``?`` of its parameters; these are kept, on each leg of the
-        replacement, and win over parameters of the same names there. A composite selector is
-        matched as it is written. What holds a character that cannot be printed matches nothing.
+        A leaf is matched up to the ``?`` of its parameters; a composite selector is matched as it is
+        written. What holds a character that cannot be printed matches nothing.
         """
         if not self._rows or len(text) > LONGEST_NAME or not text.isprintable():
-            return text, None
+            return Rewritten(text, "", None)
         name, _, query = (text, "", "") if _COMPOSITE.search(text) else text.partition("?")
         for place, (pattern, pieces) in enumerate(self._rows):
             match = pattern.fullmatch(name)
             if match:
                 new = "".join(p if isinstance(p, str) else match[p] or "" for p in pieces)
-                return (_with_parameters(new, query) if query else new), place
-        return text, None
+                return Rewritten(new, query, place)
+        return Rewritten(text, "", None)
 
 
 def compiled(pattern: str) -> Any:
@@ -99,26 +103,3 @@ def template(replacement: str, groups: int) -> Template:
         else:
             pieces.append(int(piece))
     return tuple(piece for piece in pieces if piece != "")
-
-
-def _with_parameters(selector: str, query: str) -> str:
-    """The selector with the parameters of a query on each leg, in place of those of the same names."""
-    own = {_parameter(pair) for pair in query.split("&")}
-
-    def left(match: re.Match[str]) -> str:
-        pairs = [pair for pair in match[1].split("&") if pair and _parameter(pair) not in own]
-        return f"?{'&'.join(pairs)}" if pairs else ""
-
-    parts = _BETWEEN_LEAVES.split(_QUERY.sub(left, selector))
-    for place in range(0, len(parts), 2):
-        leg = parts[place].rstrip()
-        if leg:
-            # A query inside of `hybrid:[a?x=1,b]` is not the leg's own.
-            mark = "&" if "?" in leg[leg.rfind("]") + 1 :] else "?"
-            parts[place] = f"{leg}{mark}{query}{parts[place][len(leg) :]}"
-    return "".join(parts)
-
-
-def _parameter(pair: str) -> str:
-    name = unquote_plus(pair.partition("=")[0])
-    return _SAME.get(name, name)

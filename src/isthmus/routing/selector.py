@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import lru_cache
 from types import MappingProxyType
@@ -135,6 +135,33 @@ def parse(text: str, names: Collection[str], types: Collection[str]) -> Selector
 @lru_cache(maxsize=CACHED)
 def _parsed(text: str, names: frozenset[str], types: frozenset[str]) -> Selector:
     return _Reading(names, types).selector(text)
+
+
+def parse_query(query: str, column: int) -> Mapping[str, Any]:
+    """The parameters of a query that stands behind ``?`` at a column. Raises GatewayError as ``parse``."""
+    return _query(_Piece(query, column).trimmed())
+
+
+def overlaid(selector: Selector, parameters: Mapping[str, Any]) -> Selector:
+    """The selector in which each model has these parameters, in place of its own of the same names."""
+    return Selector(tuple(_overlaid(leg, parameters) for leg in selector.legs))
+
+
+def _overlaid(leg: Leg, parameters: Mapping[str, Any]) -> Leg:
+    if isinstance(leg, Weighted | Race):
+        return type(leg)(tuple(_with(member, parameters) for member in leg.members))
+    return _with(leg, parameters)
+
+
+def _with(member: Member, parameters: Mapping[str, Any]) -> Member:
+    if isinstance(member, Leaf):
+        return _leaf_with(member, parameters)
+    thinker, executor = (_leaf_with(one, parameters) for one in (member.thinker, member.executor))
+    return replace(member, thinker=thinker, executor=executor)
+
+
+def _leaf_with(leaf: Leaf, parameters: Mapping[str, Any]) -> Leaf:
+    return replace(leaf, parameters=MappingProxyType({**leaf.parameters, **parameters}))
 
 
 class _Piece(NamedTuple):
