@@ -275,6 +275,7 @@ def test_what_is_repeated_by_default() -> None:
         "budget_per_second": 10,
         "cool_seconds": 60,
         "long_cool_seconds": 600,
+        "longest_cool_seconds": 3600,
         "bench_seconds": 300,
         "failures": 5,
         "eject_seconds": 30,
@@ -508,6 +509,7 @@ ONE_MISTAKE = [
         "config.yaml:1:14: force_model: column 3: parameter 'effort' must be",
     ),
     ("force_model: 'anthropic:'\n", "config.yaml:1:14: force_model: "),
+    ("force_model: 'hybrid:[a,b]'\n", "config.yaml:1:14: force_model: hybrid:[...] is not served"),
     ("force_context_window: 0\n", "config.yaml:1:23: force_context_window: must be a whole number"),
     ("model_defaults: []\n", "config.yaml:1:17: model_defaults: must be a section"),
     (

@@ -10,7 +10,8 @@ from isthmus import sockets
 from isthmus.backend_settings import BACKEND_NAME, BACKEND_TYPES, KEY_LABEL, BackendConfig
 from isthmus.errors import GatewayError
 from isthmus.profile_settings import wrong_profiles
-from isthmus.routing.selector import parse
+from isthmus.profiles import PACKAGED
+from isthmus.routing.route import Router, Table
 from isthmus.routing_settings import Found, wrong_defaults, wrong_rewrites
 from isthmus.settings import Config, pools
 from isthmus.yamldoc import KeyPath, did_you_mean, quoted
@@ -126,9 +127,12 @@ def _wrong_selectors(config: Config, draft: Draft) -> Found:
     if draft.is_unknown(("backends",)) or _unsure(config, draft):
         return  # what stands before a colon may be a name or not
 
+    table = Table(names, next(iter(names)), frozenset(BACKEND_TYPES))
+    router = Router(table, PACKAGED)
+
     def fault_of(selector: str) -> str | None:
         try:
-            parse(selector, names, BACKEND_TYPES)
+            router.route(selector)
         except GatewayError as error:
             return error.message.removeprefix("model: ")
         return None
