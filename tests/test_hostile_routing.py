@@ -1,0 +1,96 @@
+"""Routing as hostile clients, providers and operators use it: each test is something that once went wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from isthmus.config import Config
+from isthmus.errors import GatewayError
+from isthmus.pipeline import Answer, Call
+from isthmus.profile_settings import profiles_of
+from isthmus.request import Body, Place, Request
+from isthmus.routes import Routing
+from isthmus.routing.journey import Journey
+from isthmus.steps.failover import failover
+from tests.harness import UPSTREAM_KEY
+from tests.test_failover import MODEL, NAMES
+
+LINE = "sonnet"
+
+# --- without sockets ----------------------------------------------------------------------------
+
+
+def routing(time_of: Callable[[], float] = lambda: 100.0, **config: Any) -> Routing:
+    """Three backends of one key each, and no repeats."""
+    row = {"type": "anthropic", "api_key": UPSTREAM_KEY, "base_url": "http://127.0.0.1:9"}
+    settings = {"backends": dict.fromkeys(NAMES, row), "default_backend": "a", **config}
+    checked = Config.model_validate({"retry": {"repeats": 0}, **settings})
+    return Routing(checked, profiles_of(checked.profiles), None, time_of)
+
+
+def wanted(selector: str) -> Request:
+    body = {"model": selector, "max_tokens": 9, "messages": [{"role": "user", "content": "x"}]}
+    return Request("anthropic", Body(body), selector, stream=False)
+
+
+def failing(kind: str = "internal") -> GatewayError:
+    return GatewayError(kind, "no", source="upstream")
+
+
+def answering(request: Request, close: Callable[[], None] = lambda: None) -> Answer:
+    assert request.target is not None
+    return Answer(200, (), request.target, close, whole=b"{}")
+
+
+def tried(found: Routing, selector: str) -> list[str]:
+    """The backends that a request is sent to when each attempt fails."""
+    journey = Journey(found.around, wanted(selector), found.router.route(selector))
+    names: list[str] = []
+    for trial in journey.trials():
+        for pick in trial.picks:
+            names.append(pick.place.backend)
+            journey.failed(pick, failing())
+    return names
+
+
+def eject(found: Routing, *names: str) -> None:
+    """As after failures in a row, for the models of MODEL's line."""
+    for name in names:
+        for _ in range(5):
+            found.around.health.failed(Place(name, ""), LINE, "fail", None, 100.0)
+
+
+def standings(found: Routing) -> Mapping[str, Any]:
+    """The rows of keys, by the name of their backend, but for those of whole keys."""
+    return {row["key"]: row for row in found.shown()["keys"] if row["family"]}
+
+
+async def answered(step: Any, request: Request, call: Call) -> Answer:
+    return await step(request, call)
+
+
+def test_what_a_rewrite_made_is_no_choice_of_the_caller() -> None:
+    """Only its own choice of a model goes to the provider as it is."""
+    rows = [{"pattern": "my-(.*)", "replacement": r"\1"}]
+    found = routing(model_aliases=rows)
+    for asked_for, changed in ((f"my-{MODEL}", True), (MODEL, False), (f"a:{MODEL}", False)):
+        assert found.first(wanted(asked_for)).changed is changed
+
+
+def tried_again(found: Routing) -> list[str]:
+    step = failover(found.around, found.keys, found.pools.granted, 1.0)
+    names: list[str] = []
+
+    async def call(request: Request) -> Answer:
+        assert request.target is not None
+        names.append(request.target.backend)
+        raise failing("conflict")
+
+    with pytest.raises(GatewayError):
+        asyncio.run(answered(step, wanted(f"a:{MODEL}"), call))
+    return names
