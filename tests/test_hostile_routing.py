@@ -70,8 +70,49 @@ def standings(found: Routing) -> Mapping[str, Any]:
     return {row["key"]: row for row in found.shown()["keys"] if row["family"]}
 
 
+def test_a_probe_that_a_race_did_not_come_to_is_let_go() -> None:
+    now = [100.0]
+    found = routing(lambda: now[0])
+    found.around.health.failed(Place("b", ""), LINE, "bench", None, now[0])
+    now[0] += 301
+    step = failover(found.around, found.keys, found.pools.granted, 1.0)
+
+    async def call(request: Request) -> Answer:
+        return answering(request)
+
+    request = wanted(f"a:{MODEL}![handicap=5]b:{MODEL}")
+    assert asyncio.run(answered(step, request, call)).target.backend == "a"
+    assert tried(found, f"b:{MODEL}") == ["b"], "nobody is trying it"
+
+
 async def answered(step: Any, request: Request, call: Call) -> Answer:
     return await step(request, call)
+
+
+def test_a_client_that_leaves_while_the_loser_lets_go_leaves_no_answer_open() -> None:
+    found = routing()
+    step = failover(found.around, found.keys, found.pools.granted, 1.0)
+    closed: list[str] = []
+
+    async def call(request: Request) -> Answer:
+        assert request.target is not None
+        name = request.target.backend
+        if name == "b":
+            try:
+                await asyncio.sleep(5)
+            finally:
+                await asyncio.sleep(0.2)
+        return answering(request, lambda: closed.append(name))
+
+    async def leave() -> None:
+        asking = asyncio.create_task(answered(step, wanted(f"a:{MODEL}!b:{MODEL}"), call))
+        await asyncio.sleep(0.1)
+        asking.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            (await asking).close()
+
+    asyncio.run(leave())
+    assert closed == ["a"]
 
 
 def test_what_a_rewrite_made_is_no_choice_of_the_caller() -> None:

@@ -174,7 +174,10 @@ class _Way:
                         return answer
             return None
         finally:
-            await _given_up(running)
+            _give_up(running)
+            for pick in (*waiting, *running.values()):
+                # A probe that was not sent, or not to its end, must not keep others from trying.
+                self._around.health.released(pick.place, family(pick.target))
 
     # --- between the head and the content -------------------------------------------------------
 
@@ -230,13 +233,21 @@ def _has_content(batch: list[Event]) -> bool:
     return False
 
 
-async def _given_up(running: Collection[asyncio.Task[Answer | None]]) -> None:
-    """Cancel attempts and wait until they have let go of their connections."""
+def _give_up(running: Collection[asyncio.Task[Answer | None]]) -> None:
+    """Cancel attempts, not waiting until they have let go of their connections.
+
+    Who waits may itself be cancelled, and then loses the answer that has won.
+    """
     for task in running:
         task.cancel()
-    for result in await asyncio.gather(*running, return_exceptions=True):
-        if isinstance(result, Answer):
-            result.close()
+        task.add_done_callback(_closed)
+
+
+def _closed(task: asyncio.Task[Answer | None]) -> None:
+    """Close the answer that came in spite of all."""
+    answer = None if task.cancelled() or task.exception() is not None else task.result()
+    if answer is not None:
+        answer.close()
 
 
 def _where(pick: Pick) -> str:
