@@ -70,6 +70,13 @@ def standings(found: Routing) -> Mapping[str, Any]:
     return {row["key"]: row for row in found.shown()["keys"] if row["family"]}
 
 
+def test_a_race_of_ejected_keys_asks_each_of_them_once() -> None:
+    found = routing()
+    eject(found, *NAMES)
+    assert {row["state"] for row in standings(found).values()} == {"ejected"}
+    assert sorted(tried(found, f"a:{MODEL}!b:{MODEL}!c:{MODEL}")) == ["a", "b", "c"]
+
+
 def test_a_probe_that_a_race_did_not_come_to_is_let_go() -> None:
     now = [100.0]
     found = routing(lambda: now[0])
@@ -121,6 +128,12 @@ def test_what_a_rewrite_made_is_no_choice_of_the_caller() -> None:
     found = routing(model_aliases=rows)
     for asked_for, changed in ((f"my-{MODEL}", True), (MODEL, False), (f"a:{MODEL}", False)):
         assert found.first(wanted(asked_for)).changed is changed
+
+
+def test_the_budget_of_repeats_grows_with_the_requests() -> None:
+    found = routing(retry={"repeats": 1, "budget_percent": 50, "budget_per_second": 0})
+    asked_for = [len(tried_again(found)) for _ in range(6)]
+    assert asked_for == [1, 2, 1, 2, 1, 2], "every other request may be repeated"
 
 
 def tried_again(found: Routing) -> list[str]:

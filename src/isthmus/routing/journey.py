@@ -79,7 +79,7 @@ class Journey:
         self._talk = Conversation(request)
         self._tried: dict[tuple[int, Place], bool] = {}
         """What was tried, and whether it may be tried again in a further round."""
-        self._tally = 0
+        self._round = 0
         self._failures: list[tuple[Rule, GatewayError]] = []
         self._rule: Rule | None = None
         self._too_small = 0
@@ -101,6 +101,7 @@ class Journey:
         """What to try, one after the other, until something is answered."""
         pause = 0.0
         for repeat in range(self._around.repeats + 1):
+            self._round = repeat
             for picks in self._picks():
                 yield Trial(picks, pause)
                 pause = 0.0
@@ -121,12 +122,14 @@ class Journey:
             yield (pick,)
 
     def _leg(self, leg: Leg) -> Iterator[tuple[Pick, ...]]:
+        candidates = self._preferred(leg)
         if leg.race and not self._single:
-            found = [self._pick(candidate) for candidate in leg.candidates]
-            picks = tuple(pick for pick in found if pick is not None)
+            picks = tuple(p for one in candidates if (p := self._pick(one)) is not None)
+            # The others were passed over, or shunned, which is noted once.
+            candidates = [pick.candidate for pick in picks]
             if picks:
                 yield picks
-        for candidate in self._preferred(leg):
+        for candidate in candidates:
             yield from self._keys_of(candidate)
 
     def _keys_of(self, candidate: Candidate) -> Iterator[tuple[Pick]]:
@@ -192,6 +195,7 @@ class Journey:
         """Take in that an attempt failed, before its content."""
         around, rule = self._around, rule_of(error)
         again = may_repeat(rule, error)
+        self._count(pick)
         error.retry_after = read_retry_after(error.headers, around.wall())
         fate = rule.effect, error.retry_after
         around.health.failed(pick.place, family(pick.target), *fate, around.clock())
@@ -213,6 +217,7 @@ class Journey:
     def answered(self, pick: Pick) -> bool:
         """Take in that an attempt was answered; whether the conversation moved to another account."""
         health, leg = self._around.health, self._leg_of(pick)
+        self._count(pick)
         moved = False
         if len(pick.candidate.pool) > 1:
             before = health.kept(self._talk.root) if self._talk.goes_on else None
@@ -222,6 +227,11 @@ class Journey:
             number = str(leg.candidates.index(pick.candidate))
             health.keep(self._talk.choice(self._route.text), Place("", number))
         return moved
+
+    def _count(self, pick: Pick) -> None:
+        """Let a request that is no repeat add to the budget of its backend."""
+        if self._around.repeats and not self._round:
+            self._around.budget(pick.place.backend).sent()
 
     def _leg_of(self, pick: Pick) -> Leg:
         return next(leg for leg in self._route.legs if pick.candidate in leg.candidates)
