@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
 
+from isthmus import gateway
 from isthmus.config import Config
 from isthmus.errors import GatewayError
 from isthmus.pipeline import Answer, Call
@@ -17,10 +20,23 @@ from isthmus.request import Body, Place, Request
 from isthmus.routes import Routing
 from isthmus.routing.journey import Journey
 from isthmus.steps.failover import failover
-from tests.harness import UPSTREAM_KEY
-from tests.test_failover import MODEL, NAMES
+from tests.clients_raw import RawClient, request
+from tests.harness import UPSTREAM_KEY, World, failed_stream
+from tests.peers import Part, says
+from tests.staged import eventually, refused
+from tests.streams_raw import END, START, STREAM, Provider, chunk
+from tests.test_failover import FAILURES, MODEL, NAMES, OTHER, counts, fleet, send, well
+from tests.test_server import asked
 
 LINE = "sonnet"
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    made = fleet()
+    yield made
+    made.close()
+
 
 # --- without sockets ----------------------------------------------------------------------------
 
@@ -36,6 +52,10 @@ def routing(time_of: Callable[[], float] = lambda: 100.0, **config: Any) -> Rout
 def wanted(selector: str) -> Request:
     body = {"model": selector, "max_tokens": 9, "messages": [{"role": "user", "content": "x"}]}
     return Request("anthropic", Body(body), selector, stream=False)
+
+
+def plenty(request: Request) -> float:
+    return 60.0
 
 
 def failing(kind: str = "internal") -> GatewayError:
@@ -82,7 +102,7 @@ def test_a_probe_that_a_race_did_not_come_to_is_let_go() -> None:
     found = routing(lambda: now[0])
     found.around.health.failed(Place("b", ""), LINE, "bench", None, now[0])
     now[0] += 301
-    step = failover(found.around, found.keys, found.pools.granted, 1.0)
+    step = failover(found.around, found.keys, found.pools.granted, plenty, 1.0)
 
     async def call(request: Request) -> Answer:
         return answering(request)
@@ -98,7 +118,7 @@ async def answered(step: Any, request: Request, call: Call) -> Answer:
 
 def test_a_client_that_leaves_while_the_loser_lets_go_leaves_no_answer_open() -> None:
     found = routing()
-    step = failover(found.around, found.keys, found.pools.granted, 1.0)
+    step = failover(found.around, found.keys, found.pools.granted, plenty, 1.0)
     closed: list[str] = []
 
     async def call(request: Request) -> Answer:
@@ -137,7 +157,7 @@ def test_the_budget_of_repeats_grows_with_the_requests() -> None:
 
 
 def tried_again(found: Routing) -> list[str]:
-    step = failover(found.around, found.keys, found.pools.granted, 1.0)
+    step = failover(found.around, found.keys, found.pools.granted, plenty, 1.0)
     names: list[str] = []
 
     async def call(request: Request) -> Answer:
@@ -148,3 +168,79 @@ def tried_again(found: Routing) -> list[str]:
     with pytest.raises(GatewayError):
         asyncio.run(answered(step, wanted(f"a:{MODEL}"), call))
     return names
+
+
+# --- over sockets -------------------------------------------------------------------------------
+
+
+def failures(world: World, backend: str) -> int:
+    """How many failures in a row are known of a backend's key, for any family of models."""
+    rows = world.get("/admin/routes").json()["keys"]
+    return max((row["failures"] for row in rows if row["key"] == backend), default=0)
+
+
+def test_a_failure_behind_the_head_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gateway, "HEAD_SECONDS", 0.1)
+    world = fleet(timeouts={"keepalive": 0.1, "first_event": 5, "idle": 0.4})
+    try:
+        world.script("a", fault={"kind": "stall", "after": 1, "seconds": 3})
+        reply = send(world, "anthropic", f"a:{MODEL}|b:{OTHER}", stream=True)
+        well("anthropic", reply, stream=True)
+        assert failures(world, "a") == 1
+    finally:
+        world.close()
+
+
+class Scripted:
+    """A gateway before ``a``, which plays bytes, and ``b``, a simulator."""
+
+    def __init__(self, *parts: Part, **config: Any) -> None:
+        self.provider = Provider(says(*parts, times=8))
+        self.there = World()
+        row = {"type": "anthropic", "api_key": UPSTREAM_KEY, "models": []}
+        urls = {"a": self.provider.url, "b": self.there.simulator.url}
+        backends = {name: {**row, "base_url": url} for name, url in urls.items()}
+        settings = {"backends": backends, "default_backend": "a", "retry": {"repeats": 0}}
+        self.world = World(**{**settings, **config})
+
+    def __enter__(self) -> Scripted:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.world.close()
+        self.there.close()
+        self.provider.close()
+
+
+_CUT = START.index(b"event: content_block_start") - len(b"\r\n")
+MESSAGE = START[: START.rindex(b"\r\n", 0, _CUT) + len(b"\r\n")]
+BLOCK = START[len(MESSAGE) :]
+PING = chunk("ping")
+
+
+def streamed(selector: str) -> bytes:
+    """A request for a stream, as bytes."""
+    body = {**asked("anthropic", "hi", stream=True)[1], "model": selector}
+    return request("/v1/messages", json.dumps(body).encode(), "anthropic-version: 2023-06-01")
+
+
+def test_an_error_right_behind_the_start_of_the_content_is_remembered() -> None:
+    error = {"type": "overloaded_error", "message": "Overloaded"}
+    with Scripted(STREAM + MESSAGE + BLOCK + chunk("error", error=error)) as there:
+        reply = send(there.world, "anthropic", f"a:{MODEL}|b:{MODEL}", stream=True)
+        failed_stream("anthropic", reply)
+        assert there.there.received() == [], "nothing is said twice"
+        assert failures(there.world, "a") == 1
+        assert eventually(lambda: there.provider.open() == 0, 3)
+
+
+HELLO = chunk("content_block_delta", index=0, delta={"type": "text_delta", "text": "Hello"})
+THOUGHT = (
+    chunk("content_block_start", index=0, content_block={"type": "thinking", "thinking": ""})
+    + chunk("content_block_delta", index=0, delta={"type": "thinking_delta", "thinking": "hm"})
+    + chunk("content_block_delta", index=0, delta={"type": "signature_delta", "signature": "c2ln"})
+    + chunk("content_block_stop", index=0)
+    + chunk("content_block_start", index=1, content_block={"type": "text", "text": ""})
+    + chunk("content_block_delta", index=1, delta={"type": "text_delta", "text": "Hello"})
+    + END.replace(b'"index": 0', b'"index": 1')
+)

@@ -240,20 +240,28 @@ class Gateway:
         tick = min(self.config.timeouts.keepalive, HEAD_SECONDS)
         batches = _batches(response, account.dialect.decoder(request), tick, request.key)
         first, answer.open = await _first(batches, _now, wait=not request.last)
-        answer.events = self._rejoined(first, batches, request)
+        # What fails before the content is told to the route, which remembers it itself.
+        told = request.last or request.pause is not None or not answer.open
+        answer.events = self._rejoined(first, batches, request, told)
 
     async def _rejoined(
-        self, first: list[Event], rest: AsyncIterator[list[Event]], request: Request
+        self, first: list[Event], rest: AsyncIterator[list[Event]], request: Request, begun: bool
     ) -> AsyncIterator[list[Event]]:
-        """The batches of a stream; that it fails in the middle is remembered of its key."""
+        """The batches of a stream; that it fails when it has ``begun`` is remembered of its key."""
+        if first and first[-1].type == "error":
+            broke(self.routing.around, request, stream_error(first[-1]))
         yield first
         try:
             async for batch in rest:
-                if batch and batch[-1].type == "error":
+                begun = begun or any(event.type == "content_block_start" for event in batch)
+                if begun and batch and batch[-1].type == "error":
                     broke(self.routing.around, request, stream_error(batch[-1]))
                 yield batch
         except GatewayError as error:
-            broke(self.routing.around, request, error)
+            # The exchange may know another key, or none: a step can have replaced its request.
+            error.message = errors.hidden(error.message, request.key)
+            if begun:
+                broke(self.routing.around, request, error)
             raise
 
     async def _list_models(self, name: str) -> list[Model]:
