@@ -244,3 +244,28 @@ THOUGHT = (
     + chunk("content_block_delta", index=1, delta={"type": "text_delta", "text": "Hello"})
     + END.replace(b'"index": 0', b'"index": 1')
 )
+
+
+def test_a_key_that_a_broken_stream_repeats_is_hidden_in_a_restored_conversation() -> None:
+    junk = b"data: no JSON but the key %b\n\n" % UPSTREAM_KEY.encode()
+    broken = (STREAM + MESSAGE + BLOCK + HELLO, 0.1, b"%x\r\n%b\r\n" % (len(junk), junk))
+    with Scripted() as there:
+        there.provider.fake.scripts[:] = [says(STREAM + MESSAGE + THOUGHT), says(*broken)]
+        turns: list[Any] = [{"role": "user", "content": "hi"}]
+        body = {"model": f"a:{MODEL}", "messages": turns, "reasoning_effort": "low"}
+        first = there.world.post("/v1/chat/completions", body)
+        turns += [first.json()["choices"][0]["message"], {"role": "user", "content": "more"}]
+        reply = there.world.post("/v1/chat/completions", {**body, "stream": True})
+        assert b'"signature":"c2ln"' in there.provider.fake.requests[-1], "it was restored"
+        assert b"[key]" in reply.body
+        assert UPSTREAM_KEY.encode() not in reply.body
+
+
+def test_a_key_in_a_header_of_the_provider_is_hidden() -> None:
+    head = b"HTTP/1.1 529 No\r\nrequest-id: %b\r\ncontent-length: 0\r\n\r\n"
+    with Scripted(head % UPSTREAM_KEY.encode()) as there:
+        for dialect in ("anthropic", "openai-chat"):
+            reply = send(there.world, dialect, f"a:{MODEL}")
+            refused(dialect, reply, 529 if dialect == "anthropic" else 503)
+            assert UPSTREAM_KEY not in str(reply.headers)
+            assert UPSTREAM_KEY.encode() not in reply.body

@@ -24,7 +24,7 @@ from isthmus.pipeline import Answer, Call, Step, compose
 from isthmus.plan import Plan, is_strict, plan
 from isthmus.profile_settings import profiles_of
 from isthmus.rates import Ratios
-from isthmus.request import Body, HttpRequest, Request
+from isthmus.request import Body, Headers, HttpRequest, Request
 from isthmus.responses import Responses
 from isthmus.routes import Routing
 from isthmus.simulator import Options, Simulator
@@ -199,7 +199,7 @@ class Gateway:
         try:
             answer = Answer(
                 response.status,
-                account.dialect.passed_headers(response.headers),
+                _keyless(account.dialect.passed_headers(response.headers), request.key),
                 planned.target,
                 response.close,
                 received=response.headers,
@@ -338,6 +338,7 @@ async def _refusal(response: Response, account: Account, key: str) -> GatewayErr
         body = body.replace(key.encode(), errors.HIDDEN.encode())
     response.close()
     error = account.dialect.decode_error(response.status, response.headers, body)
+    error.headers = _keyless(error.headers, key)
     if response.status < 400:
         error.message = (
             f"backend {account.name!r} answered {response.status}, which is not followed"
@@ -347,6 +348,13 @@ async def _refusal(response: Response, account: Account, key: str) -> GatewayErr
             f"backend {account.name!r} refused the gateway's own key ({response.status})"
         )
     return error
+
+
+def _keyless(headers: Headers, key: str) -> Headers:
+    """Headers in which a provider does not give our key away."""
+    if len(key) < errors.SECRET_LENGTH or not any(key in value for _, value in headers):
+        return headers
+    return tuple((name, value.replace(key, errors.HIDDEN)) for name, value in headers)
 
 
 async def _not_streamed(response: Response) -> GatewayError:
