@@ -224,6 +224,20 @@ def streamed(selector: str) -> bytes:
     return request("/v1/messages", json.dumps(body).encode(), "anthropic-version: 2023-06-01")
 
 
+def test_pings_without_end_keep_a_client_informed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are no content, so another target may still answer; but the client must hear something."""
+    monkeypatch.setattr(gateway, "HEAD_SECONDS", 0.1)
+    pings = [part for _ in range(16) for part in (PING, 0.05)]
+    with (
+        Scripted(STREAM + MESSAGE, *pings, BLOCK + END, timeouts={"keepalive": 5}) as there,
+        RawClient(there.world.port) as client,
+    ):
+        began = time.monotonic()
+        client.send(streamed(f"a:{MODEL}|b:{MODEL}")).until(b"event: ping")
+        assert time.monotonic() - began < 0.5
+        client.until(b"event: message_stop")
+
+
 def test_an_error_right_behind_the_start_of_the_content_is_remembered() -> None:
     error = {"type": "overloaded_error", "message": "Overloaded"}
     with Scripted(STREAM + MESSAGE + BLOCK + chunk("error", error=error)) as there:

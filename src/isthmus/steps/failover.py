@@ -34,6 +34,9 @@ MOVED = (
     "and sealed reasoning, may not be readable there"
 )
 
+MOST_HELD = 1_000
+"""Events without content that are held back at most: then the stream is relayed as it is."""
+
 Granted = Callable[[Choice, str, float], Awaitable[bool]]
 """Whether an attempt with a chosen key may go out, for a family of models, now."""
 
@@ -191,11 +194,11 @@ class _Way:
             batches = self._current.events
             try:
                 async for batch in batches:
-                    held += batch
-                    if _has_content(batch):
+                    # In place of the provider's own pings the client is told at once that we live.
+                    held += [event for event in batch if event.type != "ping"]
+                    if _has_content(batch) or len(held) > MOST_HELD:
                         break
-                    if not batch:
-                        yield []
+                    yield []
             except GatewayError as error:
                 failure = error
             if failure is None:
