@@ -191,6 +191,31 @@ def test_a_failure_behind_the_head_counts_once(monkeypatch: pytest.MonkeyPatch) 
         world.close()
 
 
+def test_a_target_is_not_asked_when_the_time_for_all_of_them_is_over() -> None:
+    world = fleet(timeouts={"total": 0.4})
+    try:
+        world.script("a", fault={"kind": "stall", "seconds": 3})
+        reply = send(world, "anthropic", f"a:{MODEL}|b:{MODEL}|c:{MODEL}")
+        refused("anthropic", reply, 504)
+        assert counts(world) == [1, 0, 0]
+        assert failures(world, "b") == failures(world, "c") == 0
+        assert reply.headers["x-isthmus-attempts"] == f"a:{MODEL} 504 timeout"
+    finally:
+        world.close()
+
+
+def test_no_pause_is_longer_than_the_time_that_is_left() -> None:
+    world = fleet(timeouts={"total": 0.3}, retry={"repeats": 2})
+    try:
+        world.script("a", error={"status": 529, "type": "overloaded_error"})
+        began = time.monotonic()
+        refused("anthropic", send(world, "anthropic", f"a:{MODEL}"), 529)
+        assert time.monotonic() - began < 0.45
+        assert counts(world) == [1, 0, 0]
+    finally:
+        world.close()
+
+
 class Scripted:
     """A gateway before ``a``, which plays bytes, and ``b``, a simulator."""
 

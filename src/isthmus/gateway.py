@@ -103,7 +103,8 @@ class Gateway:
         self._native: Call = self._attempt
         self._translated: Call = compose([*mending, pauses], self._attempt)
         routing = self.routing
-        along = failover(routing.around, routing.keys, routing.pools.granted, tick)
+        granted = routing.pools.granted
+        along = failover(routing.around, routing.keys, granted, self._left, tick)
         self._answering: Call = compose([along], self._in_its_lane)
         self._answering_foreign: Call = compose([*remembering, along], self._in_its_lane)
         self._explained: Call = compose([*remembering, *mending, pauses], self._explanation)
@@ -216,13 +217,17 @@ class Gateway:
 
         The head of an answer that is not streamed comes with its end.
         """
-        times = self.config.timeouts
-        total = times.stream_total if request.stream else times.total
-        total = max(0.0, total - (_now() - request.began))
+        times, total = self.config.timeouts, max(0.0, self._left(request))
         if _streams(request, account):
             first = min(times.first_event, total)
             return Deadlines(times.connect, first, times.idle, total, times.write)
         return Deadlines(times.connect, total, total, total, times.write)
+
+    def _left(self, request: Request) -> float:
+        """The seconds that all attempts of a request together still have."""
+        times = self.config.timeouts
+        total = times.stream_total if request.stream else times.total
+        return total - (_now() - request.began)
 
     async def _fill(
         self, answer: Answer, response: Response, request: Request, account: Account

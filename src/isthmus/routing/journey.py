@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, inf
 
 from isthmus.errors import GatewayError
 from isthmus.request import Request, Target
@@ -70,12 +70,19 @@ class Journey:
     """The trials of one request. Each failure of a pick is told before the next trial is asked for."""
 
     def __init__(
-        self, around: Surroundings, request: Request, route: Route, *, single: bool = False
+        self,
+        around: Surroundings,
+        request: Request,
+        route: Route,
+        *,
+        single: bool = False,
+        ends: float = inf,
     ) -> None:
-        """``single`` makes the first pick the only one."""
+        """``single`` makes the first pick the only one; once it is ``ends``, nothing more is tried."""
         self._around = around
         self._route = route
         self._single = single
+        self._ends = ends
         self._talk = Conversation(request)
         self._tried: dict[tuple[int, Place], bool] = {}
         """What was tried, and whether it may be tried again in a further round."""
@@ -99,7 +106,7 @@ class Journey:
 
     def trials(self) -> Iterator[Trial]:
         """What to try, one after the other, until something is answered."""
-        pause = 0.0
+        pause, dice = 0.0, self._around.dice
         for repeat in range(self._around.repeats + 1):
             self._round = repeat
             for picks in self._picks():
@@ -107,19 +114,27 @@ class Journey:
                 pause = 0.0
                 if self._single or self._stopped:
                     return
-            if not self._goes_round(repeat):
+            pause = pause_before(repeat, dice())
+            if self._is_late(pause) or not self._goes_round(repeat):
                 return
-            pause = pause_before(repeat, self._around.dice())
 
     def _picks(self) -> Iterator[tuple[Pick, ...]]:
         """What one go along the route tries; in the end, in need, keys that have failed too often."""
         self.passed_over.clear()
         self._shunned.clear()
         for leg in self._route.legs:
+            if self._is_late():
+                return
             yield from self._leg(leg)
         for candidate, pick in self._shunned:
+            if self._is_late():
+                return
             self.passed_over.remove(candidate)
             yield (pick,)
+
+    def _is_late(self, pause: float = 0.0) -> bool:
+        """Whether the time for all attempts is over, or will be after a pause; the first is always made."""
+        return bool(self._failures) and self._around.clock() + pause >= self._ends
 
     def _leg(self, leg: Leg) -> Iterator[tuple[Pick, ...]]:
         candidates = self._preferred(leg)
@@ -140,7 +155,7 @@ class Journey:
                 return
             self._rule = None
             yield (pick,)
-            if self._rule is not None and self._rule.then in ("target", "window"):
+            if self._is_late() or (self._rule and self._rule.then in ("target", "window")):
                 return
 
     def _pick(self, candidate: Candidate) -> Pick | None:

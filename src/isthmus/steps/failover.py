@@ -42,17 +42,23 @@ Granted = Callable[[Choice, str, float], Awaitable[bool]]
 
 
 def failover(
-    around: Surroundings, keys: Mapping[Place, str], granted: Granted, tick: float
+    around: Surroundings,
+    keys: Mapping[Place, str],
+    granted: Granted,
+    left: Callable[[Request], float],
+    tick: float,
 ) -> Step:
     """The step. ``granted`` asks whether an attempt may go out: a probe of a key goes out once in all processes.
 
-    While a further attempt is awaited, each ``tick`` seconds bring an empty batch.
+    ``left`` tells how many seconds all attempts together still have. While a further one is awaited,
+    each ``tick`` seconds bring an empty batch.
     """
 
     async def step(request: Request, call: Call) -> Answer:
         route = around.router.route(request.model)
         single = is_single(request)
-        journey = Journey(around, request, route, single=single)
+        ends = around.clock() + left(request)
+        journey = Journey(around, request, route, single=single, ends=ends)
         return await _Way(around, journey, keys, granted, call).answer(request, tick)
 
     return step
