@@ -170,6 +170,20 @@ def tried_again(found: Routing) -> list[str]:
     return names
 
 
+@pytest.mark.parametrize("timeless", [False, True])
+def test_a_limit_on_counting_tokens_is_none_on_messages(timeless: bool) -> None:
+    found = routing()
+    error = failing("rate_limit")
+    error.headers = () if timeless else (("retry-after", "30"),)
+    counting = wanted(f"a:{MODEL}")
+    counting.operation = "count_tokens"
+    journey = Journey(found.around, counting, found.router.route(counting.model))
+    for trial in journey.trials():
+        journey.failed(trial.picks[0], error)
+    assert [row["family"] for row in standings(found).values()] == [f"{LINE} count_tokens"]
+    assert tried(found, f"a:{MODEL}") == ["a"]
+
+
 # --- over sockets -------------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import ceil, inf
 
 from isthmus.errors import GatewayError
-from isthmus.request import Request, Target
+from isthmus.request import Operation, Request, Target
 from isthmus.routing.conversation import Conversation
 from isthmus.routing.health import Choice, Health, read_retry_after
 from isthmus.routing.places import Place
@@ -42,20 +42,28 @@ class Surroundings:
 
 @dataclass(frozen=True, slots=True)
 class Pick:
-    """One attempt to be made: of which candidate, at which target, with which key."""
+    """One attempt to be made: of which candidate, at which target, with which key, for which ``family``."""
 
     candidate: Candidate
     target: Target
     choice: Choice
+    family: str
 
     @property
     def place(self) -> Place:
         return self.choice.place
 
 
-def family(target: Target) -> str:
-    """The models that share a rate limit with the target's, told by a name."""
-    return (target.profile.line if target.profile else None) or target.model
+COUNTING = " count_tokens"
+
+
+def family(target: Target, operation: Operation) -> str:
+    """The models that share a rate limit with the target's, told by a name.
+
+    Counting tokens has a limit of its own (Anthropic's page on token counting).
+    """
+    line = (target.profile.line if target.profile else None) or target.model
+    return line if operation == "messages" else line[: FAMILY_LENGTH - len(COUNTING)] + COUNTING
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +92,7 @@ class Journey:
         self._single = single
         self._ends = ends
         self._talk = Conversation(request)
+        self._operation = request.operation
         self._tried: dict[tuple[int, Place], bool] = {}
         """What was tried, and whether it may be tried again in a further round."""
         self._round = 0
@@ -168,13 +177,14 @@ class Journey:
         if len(tried) == len(pool):
             return None
         root = self._talk.root if len(pool) > 1 and self._talk.goes_on else None
-        choice = around.choose(around.health, pool, family(target), root, around.clock(), tried)
+        models = family(target, self._operation)
+        choice = around.choose(around.health, pool, models, root, around.clock(), tried)
         if choice is None:
             self.passed_over.append(candidate)
             return None
         if choice.place.backend != backend:
             target = around.router.target(candidate, choice.place.backend)
-        pick = Pick(candidate, target, choice)
+        pick = Pick(candidate, target, choice, models)
         if choice.kind == "last":
             self.passed_over.append(candidate)
             self._shunned.append((candidate, pick))
@@ -212,8 +222,10 @@ class Journey:
         again = may_repeat(rule, error)
         self._count(pick)
         error.retry_after = read_retry_after(error.headers, around.wall())
-        fate = rule.effect, error.retry_after
-        around.health.failed(pick.place, family(pick.target), *fate, around.clock())
+        effect = rule.effect
+        if effect == "cool_long" and error.kind == "rate_limit" and self._operation != "messages":
+            effect = "cool"  # for this family alone: messages have a limit of their own
+        around.health.failed(pick.place, pick.family, effect, error.retry_after, around.clock())
         self._rule = rule
         self._failures.append((rule, error))
         self._stopped = rule.then == "stop" and not again
@@ -274,7 +286,7 @@ class Journey:
         found: list[float] = []
         for candidate in self._route.candidates:
             target = around.router.target(candidate, candidate.pool[0].backend)
-            soonest = around.health.soonest(candidate.pool, family(target), now)
+            soonest = around.health.soonest(candidate.pool, family(target, self._operation), now)
             found += [] if soonest is None else [soonest]
         return min(found, default=None)
 

@@ -78,7 +78,8 @@ def broke(around: Surroundings, request: Request, error: GatewayError) -> None:
     """Remember a failure that came when the content had begun."""
     if request.place is not None and request.target is not None:
         fate = rule_of(error).effect, error.retry_after
-        around.health.failed(request.place, family(request.target), *fate, around.clock())
+        models = family(request.target, request.operation)
+        around.health.failed(request.place, models, *fate, around.clock())
 
 
 class _Way:
@@ -130,7 +131,7 @@ class _Way:
     async def _run(self, pick: Pick, request: Request) -> Answer | None:
         """Make one attempt; None where it failed, which the journey then knows."""
         health, clock = self._around.health, self._around.clock
-        if not await self._granted(pick.choice, family(pick.target), clock()):
+        if not await self._granted(pick.choice, pick.family, clock()):
             self._journey.outrun(pick)
             return None
         self._aim(request, pick)
@@ -142,9 +143,9 @@ class _Way:
             return None
         except BaseException:
             if pick.choice.kind == "probe":
-                health.released(pick.place, family(pick.target))
+                health.released(pick.place, pick.family)
             raise
-        health.answered(pick.place, family(pick.target), answer.received, clock())
+        health.answered(pick.place, pick.family, answer.received, clock())
         if self._journey.answered(pick):
             answer.notes.changed("messages", MOVED)
         request.attempts.append(Attempt(_where(pick), str(answer.status)))
@@ -186,7 +187,7 @@ class _Way:
             _give_up(running)
             for pick in (*waiting, *running.values()):
                 # A probe that was not sent, or not to its end, must not keep others from trying.
-                self._around.health.released(pick.place, family(pick.target))
+                self._around.health.released(pick.place, pick.family)
 
     # --- between the head and the content -------------------------------------------------------
 
