@@ -230,6 +230,20 @@ def test_no_pause_is_longer_than_the_time_that_is_left() -> None:
         world.close()
 
 
+def test_a_backend_whose_only_key_is_refused_is_named_as_long_as_it_rests() -> None:
+    world = fleet(retry={"repeats": 0, "bench_seconds": 1})
+    try:
+        world.script("a", **FAILURES["401"])
+        for _ in range(3):
+            said = refused("openai-chat", send(world, "openai-chat", f"a:{MODEL}"), 502)
+            assert "backend 'a' refused the gateway's own key" in said
+        assert counts(world) == [1, 0, 0]
+        time.sleep(1.1)
+        well("openai-chat", send(world, "openai-chat", f"a:{MODEL}"), stream=False)
+    finally:
+        world.close()
+
+
 class Scripted:
     """A gateway before ``a``, which plays bytes, and ``b``, a simulator."""
 

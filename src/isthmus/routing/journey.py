@@ -12,7 +12,7 @@ from math import ceil, inf
 from isthmus.errors import GatewayError
 from isthmus.request import Operation, Request, Target
 from isthmus.routing.conversation import Conversation
-from isthmus.routing.health import Choice, Health, read_retry_after
+from isthmus.routing.health import FAMILY_LENGTH, WHOLE, Choice, Health, read_retry_after
 from isthmus.routing.places import Place
 from isthmus.routing.retry import Budget, Rule, may_repeat, pause_before, rule_of
 from isthmus.routing.route import Candidate, Leg, Route, Router
@@ -274,11 +274,23 @@ class Journey:
         return error
 
     def _all_cooling(self) -> GatewayError:
-        names = ", ".join(dict.fromkeys(one.name for one in self.passed_over))
-        text = f"every key of {names} is cooling down after what the provider said of it"
-        error = GatewayError("rate_limit", text, source="gateway")
+        names = list(dict.fromkeys(one.name for one in self.passed_over))
+        if self._all_benched():
+            text = f"backend {names[0]!r} refused the gateway's own key"
+            error = GatewayError("upstream_refused_key", text, source="gateway")
+        else:
+            listed = ", ".join(names)
+            text = f"every key of {listed} is cooling down after what the provider said of it"
+            error = GatewayError("rate_limit", text, source="gateway")
         _come_again(error, self._soonest())
         return error
+
+    def _all_benched(self) -> bool:
+        """Whether nothing but refused keys stands in the way: waiting does not help a client then."""
+        around, now = self._around, self._around.clock()
+        places = {place for one in self.passed_over for place in one.pool}
+        found = {around.health.standing(place, WHOLE, now).state for place in places}
+        return found == {"benched"}
 
     def _soonest(self) -> float | None:
         """Seconds until the first key of the route may be used again; None where that is not known."""
