@@ -54,7 +54,7 @@ def test_where_a_model_is_found(asked: str, name: str, model: str) -> None:
         ("m|n", True),
         ("given", True),
         ("alias", True),
-        ("same", False),
+        ("same", True),
     ],
 )
 def test_whether_the_gateway_chose_it(asked: str, changed: bool) -> None:

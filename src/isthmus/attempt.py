@@ -17,7 +17,7 @@ from isthmus.event import Event, stream_error
 from isthmus.frontends import Model
 from isthmus.pipeline import Answer
 from isthmus.plan import Plan
-from isthmus.request import Body, HttpRequest, Request
+from isthmus.request import Body, Headers, HttpRequest, Request
 from isthmus.upstream import Deadlines, Origin, Response, Upstream
 
 ERROR_LIMIT = 1024 * 1024
@@ -80,7 +80,7 @@ class Attempts:
         try:
             answer = Answer(
                 response.status,
-                account.dialect.passed_headers(response.headers),
+                _keyless(account.dialect.passed_headers(response.headers), request.key),
                 planned.target,
                 response.close,
                 received=response.headers,
@@ -97,13 +97,16 @@ class Attempts:
 
         The head of an answer that is not streamed comes with its end.
         """
-        times = self._times
-        total = times.stream_total if request.stream else times.total
-        total = max(0.0, total - (now() - request.began))
+        times, total = self._times, max(0.0, self.left(request))
         if _streams(request, account):
             first = min(times.first_event, total)
             return Deadlines(times.connect, first, times.idle, total, times.write)
         return Deadlines(times.connect, total, total, total, times.write)
+
+    def left(self, request: Request) -> float:
+        """The seconds that all attempts of a request together still have."""
+        total = self._times.stream_total if request.stream else self._times.total
+        return total - (now() - request.began)
 
     async def _fill(
         self, answer: Answer, response: Response, request: Request, account: Account
@@ -121,20 +124,28 @@ class Attempts:
         tick = min(self._times.keepalive, HEAD_SECONDS)
         batches = _batches(response, account.dialect.decoder(request), tick, request.key)
         first, answer.open = await _first(batches, now, wait=not request.last)
-        answer.events = self._rejoined(first, batches, request)
+        # What fails before the content is told to the route, which remembers it itself.
+        told = request.last or request.pause is not None or not answer.open
+        answer.events = self._rejoined(first, batches, request, told)
 
     async def _rejoined(
-        self, first: list[Event], rest: AsyncIterator[list[Event]], request: Request
+        self, first: list[Event], rest: AsyncIterator[list[Event]], request: Request, begun: bool
     ) -> AsyncIterator[list[Event]]:
-        """The batches of a stream; that it fails in the middle is remembered of its key."""
+        """The batches of a stream; that it fails when it has ``begun`` is remembered of its key."""
+        if first and first[-1].type == "error":
+            self._broke(request, stream_error(first[-1]))
         yield first
         try:
             async for batch in rest:
-                if batch and batch[-1].type == "error":
+                begun = begun or any(event.type == "content_block_start" for event in batch)
+                if begun and batch and batch[-1].type == "error":
                     self._broke(request, stream_error(batch[-1]))
                 yield batch
         except GatewayError as error:
-            self._broke(request, error)
+            # The exchange may know another key, or none: a step can have replaced its request.
+            error.message = errors.hidden(error.message, request.key)
+            if begun:
+                self._broke(request, error)
             raise
 
     # --- lists of models ------------------------------------------------------------------------
@@ -202,6 +213,7 @@ async def _refusal(response: Response, account: Account, key: str) -> GatewayErr
         body = body.replace(key.encode(), errors.HIDDEN.encode())
     response.close()
     error = account.dialect.decode_error(response.status, response.headers, body)
+    error.headers = _keyless(error.headers, key)
     if response.status < 400:
         error.message = (
             f"backend {account.name!r} answered {response.status}, which is not followed"
@@ -211,6 +223,13 @@ async def _refusal(response: Response, account: Account, key: str) -> GatewayErr
             f"backend {account.name!r} refused the gateway's own key ({response.status})"
         )
     return error
+
+
+def _keyless(headers: Headers, key: str) -> Headers:
+    """Headers in which a provider does not give our key away."""
+    if len(key) < errors.SECRET_LENGTH or not any(key in value for _, value in headers):
+        return headers
+    return tuple((name, value.replace(key, errors.HIDDEN)) for name, value in headers)
 
 
 async def _not_streamed(response: Response) -> GatewayError:

@@ -79,7 +79,8 @@ class Gateway:
         self._native: Call = self._attempt
         self._translated: Call = compose([*mending, pauses], self._attempt)
         routing = self.routing
-        along = failover(routing.around, routing.keys, routing.pools.granted, tick)
+        granted = routing.pools.granted
+        along = failover(routing.around, routing.keys, granted, self._attempts.left, tick)
         self._answering: Call = compose([along], self._in_its_lane)
         self._answering_foreign: Call = compose([*remembering, along], self._in_its_lane)
         self._explained: Call = compose([*remembering, *mending, pauses], self._explanation)

@@ -102,17 +102,17 @@ class Routing:
                 "leg": number,
                 **({"race": True} if leg.race else {}),
                 **({"weight": one.leaf.weight} if len(leg.candidates) > 1 and not leg.race else {}),
-                "keys": [self._key_shown(place, one) for place in one.pool],
+                "keys": [self._key_shown(place, one, request) for place in one.pool],
             }
             for number, leg in enumerate(route.legs, start=1)
             for one in leg.candidates
         ]
         return Way(rewrite, candidates, parameters)
 
-    def _key_shown(self, place: Place, candidate: Candidate) -> dict[str, Any]:
+    def _key_shown(self, place: Place, candidate: Candidate, request: Request) -> dict[str, Any]:
         now = self._clock()
-        line = family(self.router.target(candidate, place.backend))
-        standing = self.pools.health.standing(place, line, now)
+        models = family(self.router.target(candidate, place.backend), request.operation)
+        standing = self.pools.health.standing(place, models, now)
         return {
             "key": label(place),
             "state": standing.state,

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, inf
 
 from isthmus.errors import GatewayError
-from isthmus.request import Request, Target
+from isthmus.request import Operation, Request, Target
 from isthmus.routing.conversation import Conversation
-from isthmus.routing.health import Choice, Health, State, read_retry_after
+from isthmus.routing.health import FAMILY_LENGTH, Choice, Health, State, read_retry_after
 from isthmus.routing.places import Place
 from isthmus.routing.retry import Budget, Rule, may_repeat, pause_before, rule_of
 from isthmus.routing.route import Candidate, Leg, Route, Router
@@ -42,20 +42,28 @@ class Surroundings:
 
 @dataclass(frozen=True, slots=True)
 class Pick:
-    """One attempt to be made: of which candidate, at which target, with which key."""
+    """One attempt to be made: of which candidate, at which target, with which key, for which ``family``."""
 
     candidate: Candidate
     target: Target
     choice: Choice
+    family: str
 
     @property
     def place(self) -> Place:
         return self.choice.place
 
 
-def family(target: Target) -> str:
-    """The models that share a rate limit with the target's, told by a name."""
-    return (target.profile.line if target.profile else None) or target.model
+COUNTING = " count_tokens"
+
+
+def family(target: Target, operation: Operation) -> str:
+    """The models that share a rate limit with the target's, told by a name.
+
+    Counting tokens has a limit of its own (Anthropic's page on token counting).
+    """
+    line = (target.profile.line if target.profile else None) or target.model
+    return line if operation == "messages" else line[: FAMILY_LENGTH - len(COUNTING)] + COUNTING
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +78,24 @@ class Journey:
     """The trials of one request. Each failure of a pick is told before the next trial is asked for."""
 
     def __init__(
-        self, around: Surroundings, request: Request, route: Route, *, single: bool = False
+        self,
+        around: Surroundings,
+        request: Request,
+        route: Route,
+        *,
+        single: bool = False,
+        ends: float = inf,
     ) -> None:
-        """``single`` makes the first pick the only one."""
+        """``single`` makes the first pick the only one; once it is ``ends``, nothing more is tried."""
         self._around = around
         self._route = route
         self._single = single
+        self._ends = ends
         self._talk = Conversation(request)
+        self._operation = request.operation
         self._tried: dict[tuple[int, Place], bool] = {}
         """What was tried, and whether it may be tried again in a further round."""
-        self._tally = 0
+        self._round = 0
         self._failures: list[tuple[Rule, GatewayError]] = []
         self._rule: Rule | None = None
         self._too_small = 0
@@ -103,36 +119,45 @@ class Journey:
 
     def trials(self) -> Iterator[Trial]:
         """What to try, one after the other, until something is answered."""
-        pause = 0.0
+        pause, dice = 0.0, self._around.dice
         for repeat in range(self._around.repeats + 1):
+            self._round = repeat
             for picks in self._picks():
-                if not repeat and not self._failures:
-                    self._around.budget(picks[0].target.backend).sent()
                 yield Trial(picks, pause)
                 pause = 0.0
                 if self._single or self._stopped:
                     return
-            if not self._goes_round(repeat):
+            pause = pause_before(repeat, dice())
+            if self._is_late(pause) or not self._goes_round(repeat):
                 return
-            pause = pause_before(repeat, self._around.dice())
 
     def _picks(self) -> Iterator[tuple[Pick, ...]]:
         """What one go along the route tries; in the end, in need, keys that have failed too often."""
         self.passed_over.clear()
         self._shunned.clear()
         for leg in self._route.legs:
+            if self._is_late():
+                return
             yield from self._leg(leg)
         for candidate, pick in self._shunned:
+            if self._is_late():
+                return
             self.passed_over.remove(candidate)
             yield (pick,)
 
+    def _is_late(self, pause: float = 0.0) -> bool:
+        """Whether the time for all attempts is over, or will be after a pause; the first is always made."""
+        return bool(self._failures) and self._around.clock() + pause >= self._ends
+
     def _leg(self, leg: Leg) -> Iterator[tuple[Pick, ...]]:
+        candidates = self._preferred(leg)
         if leg.race and not self._single:
-            found = [self._pick(candidate) for candidate in leg.candidates]
-            picks = tuple(pick for pick in found if pick is not None)
+            picks = tuple(p for one in candidates if (p := self._pick(one)) is not None)
+            # The others were passed over, or shunned, which is noted once.
+            candidates = [pick.candidate for pick in picks]
             if picks:
                 yield picks
-        for candidate in self._preferred(leg):
+        for candidate in candidates:
             yield from self._keys_of(candidate)
 
     def _keys_of(self, candidate: Candidate) -> Iterator[tuple[Pick]]:
@@ -143,7 +168,7 @@ class Journey:
                 return
             self._rule = None
             yield (pick,)
-            if self._rule is not None and self._rule.then in ("target", "window"):
+            if self._is_late() or (self._rule and self._rule.then in ("target", "window")):
                 return
 
     def _pick(self, candidate: Candidate) -> Pick | None:
@@ -156,13 +181,14 @@ class Journey:
         if len(tried) == len(pool):
             return None
         root = self._talk.root if len(pool) > 1 and self._talk.goes_on else None
-        choice = around.choose(around.health, pool, family(target), root, around.clock(), tried)
+        models = family(target, self._operation)
+        choice = around.choose(around.health, pool, models, root, around.clock(), tried)
         if choice is None:
             self.passed_over.append(candidate)
             return None
         if choice.place.backend != backend:
             target = around.router.target(candidate, choice.place.backend)
-        pick = Pick(candidate, target, choice)
+        pick = Pick(candidate, target, choice, models)
         if choice.kind == "last":
             self.passed_over.append(candidate)
             self._shunned.append((candidate, pick))
@@ -198,9 +224,12 @@ class Journey:
         """Take in that an attempt failed, before its content."""
         around, rule = self._around, rule_of(error)
         again = may_repeat(rule, error)
+        self._count(pick)
         error.retry_after = read_retry_after(error.headers, around.wall())
-        fate = rule.effect, error.retry_after
-        around.health.failed(pick.place, family(pick.target), *fate, around.clock())
+        effect = rule.effect
+        if effect == "cool_long" and error.kind == "rate_limit" and self._operation != "messages":
+            effect = "cool"  # for this family alone: messages have a limit of their own
+        around.health.failed(pick.place, pick.family, effect, error.retry_after, around.clock())
         self._rule = rule
         self._failures.append((rule, error))
         self._stopped = rule.then == "stop" and not again
@@ -219,6 +248,7 @@ class Journey:
     def answered(self, pick: Pick) -> bool:
         """Take in that an attempt was answered; whether the conversation moved to another account."""
         health, leg = self._around.health, self._leg_of(pick)
+        self._count(pick)
         moved = False
         if len(pick.candidate.pool) > 1:
             before = health.kept(self._talk.root) if self._talk.goes_on else None
@@ -228,6 +258,11 @@ class Journey:
             number = str(leg.candidates.index(pick.candidate))
             health.keep(self._talk.choice(self._route.text), Place("", number))
         return moved
+
+    def _count(self, pick: Pick) -> None:
+        """Let a request that is no repeat add to the budget of its backend."""
+        if self._around.repeats and not self._round:
+            self._around.budget(pick.place.backend).sent()
 
     def _leg_of(self, pick: Pick) -> Leg:
         return next(leg for leg in self._route.legs if pick.candidate in leg.candidates)
@@ -247,9 +282,12 @@ class Journey:
         around, now = self._around, self._around.clock()
         waits: list[tuple[float, State]] = []
         for candidate in self._route.candidates:
-            line = family(around.router.target(candidate, candidate.pool[0].backend))
-            standings = (around.health.standing(place, line, now) for place in candidate.pool)
+            target = around.router.target(candidate, candidate.pool[0].backend)
+            models = family(target, self._operation)
+            standings = (around.health.standing(place, models, now) for place in candidate.pool)
             waits += [(standing.waits(now), standing.state) for standing in standings]
+        # A key that is refused is no matter of waiting, unless nothing else is.
+        waits = [wait for wait in waits if wait[1] != "benched"] or waits
         kind, why = SHUT[min(waits)[1]]
         names = " and ".join(dict.fromkeys(one.name for one in self._route.candidates))
         error = GatewayError(kind, f"no key of {names} can be used now: {why}", source="gateway")
@@ -262,7 +300,7 @@ class Journey:
         found: list[float] = []
         for candidate in self._route.candidates:
             target = around.router.target(candidate, candidate.pool[0].backend)
-            soonest = around.health.soonest(candidate.pool, family(target), now)
+            soonest = around.health.soonest(candidate.pool, family(target, self._operation), now)
             found += [] if soonest is None else [soonest]
         return min(found, default=None)
 

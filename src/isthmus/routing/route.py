@@ -122,15 +122,16 @@ class Router:
             selector = overlaid(selector, own)
             text = printed(selector)
         alone = len(selector.legs) == 1 and isinstance(selector.legs[0], Leaf)
+        own = asked if alone and text == asked else None
         legs: list[Leg] = []
         for leg in selector.legs:
             members = leg.members if isinstance(leg, Weighted | Race) else (leg,)
-            found = tuple(self._candidate(member, asked if alone else None) for member in members)
+            found = tuple(self._candidate(member, own) for member in members)
             legs.append(Leg(found, isinstance(leg, Race)))
         return Route(text, tuple(legs), rewrite)
 
     def _candidate(self, leaf: Leaf | Hybrid, asked: str | None) -> Candidate:
-        """The candidate of a leaf; ``asked`` is what the client wrote where no other is beside it."""
+        """The candidate of a leaf; ``asked`` is what the client wrote where that is this leaf and no more."""
         if isinstance(leaf, Hybrid):
             raise refuse("model", "hybrid:[...] is not served yet")
         name = leaf.backend or self._lister(leaf.model)

@@ -34,22 +34,31 @@ MOVED = (
     "and sealed reasoning, may not be readable there"
 )
 
+MOST_HELD = 1_000
+"""Events without content that are held back at most: then the stream is relayed as it is."""
+
 Granted = Callable[[Choice, str, float], Awaitable[bool]]
 """Whether an attempt with a chosen key may go out, for a family of models, now."""
 
 
 def failover(
-    around: Surroundings, keys: Mapping[Place, str], granted: Granted, tick: float
+    around: Surroundings,
+    keys: Mapping[Place, str],
+    granted: Granted,
+    left: Callable[[Request], float],
+    tick: float,
 ) -> Step:
     """The step. ``granted`` asks whether an attempt may go out: a probe of a key goes out once in all processes.
 
-    While a further attempt is awaited, each ``tick`` seconds bring an empty batch.
+    ``left`` tells how many seconds all attempts together still have. While a further one is awaited,
+    each ``tick`` seconds bring an empty batch.
     """
 
     async def step(request: Request, call: Call) -> Answer:
         route = around.router.route(request.model)
         single = is_single(request)
-        journey = Journey(around, request, route, single=single)
+        ends = around.clock() + left(request)
+        journey = Journey(around, request, route, single=single, ends=ends)
         return await _Way(around, journey, keys, granted, call).answer(request, tick)
 
     return step
@@ -69,7 +78,8 @@ def broke(around: Surroundings, request: Request, error: GatewayError) -> None:
     """Remember a failure that came when the content had begun."""
     if request.place is not None and request.target is not None:
         fate = rule_of(error).effect, error.retry_after
-        around.health.failed(request.place, family(request.target), *fate, around.clock())
+        models = family(request.target, request.operation)
+        around.health.failed(request.place, models, *fate, around.clock())
 
 
 class _Way:
@@ -121,7 +131,7 @@ class _Way:
     async def _run(self, pick: Pick, request: Request) -> Answer | None:
         """Make one attempt; None where it failed, which the journey then knows."""
         health, clock = self._around.health, self._around.clock
-        if not await self._granted(pick.choice, family(pick.target), clock()):
+        if not await self._granted(pick.choice, pick.family, clock()):
             self._journey.outrun(pick)
             return None
         self._aim(request, pick)
@@ -133,9 +143,9 @@ class _Way:
             return None
         except BaseException:
             if pick.choice.kind == "probe":
-                health.released(pick.place, family(pick.target))
+                health.released(pick.place, pick.family)
             raise
-        health.answered(pick.place, family(pick.target), answer.received, clock())
+        health.answered(pick.place, pick.family, answer.received, clock())
         if self._journey.answered(pick):
             answer.notes.changed("messages", MOVED)
         request.attempts.append(Attempt(_where(pick), str(answer.status)))
@@ -174,7 +184,10 @@ class _Way:
                         return answer
             return None
         finally:
-            await _given_up(running)
+            _give_up(running)
+            for pick in (*waiting, *running.values()):
+                # A probe that was not sent, or not to its end, must not keep others from trying.
+                self._around.health.released(pick.place, pick.family)
 
     # --- between the head and the content -------------------------------------------------------
 
@@ -188,11 +201,11 @@ class _Way:
             batches = self._current.events
             try:
                 async for batch in batches:
-                    held += batch
-                    if _has_content(batch):
+                    # In place of the provider's own pings the client is told at once that we live.
+                    held += [event for event in batch if event.type != "ping"]
+                    if _has_content(batch) or len(held) > MOST_HELD:
                         break
-                    if not batch:
-                        yield []
+                    yield []
             except GatewayError as error:
                 failure = error
             if failure is None:
@@ -230,13 +243,21 @@ def _has_content(batch: list[Event]) -> bool:
     return False
 
 
-async def _given_up(running: Collection[asyncio.Task[Answer | None]]) -> None:
-    """Cancel attempts and wait until they have let go of their connections."""
+def _give_up(running: Collection[asyncio.Task[Answer | None]]) -> None:
+    """Cancel attempts, not waiting until they have let go of their connections.
+
+    Who waits may itself be cancelled, and then loses the answer that has won.
+    """
     for task in running:
         task.cancel()
-    for result in await asyncio.gather(*running, return_exceptions=True):
-        if isinstance(result, Answer):
-            result.close()
+        task.add_done_callback(_closed)
+
+
+def _closed(task: asyncio.Task[Answer | None]) -> None:
+    """Close the answer that came in spite of all."""
+    answer = None if task.cancelled() or task.exception() is not None else task.result()
+    if answer is not None:
+        answer.close()
 
 
 def _where(pick: Pick) -> str:
