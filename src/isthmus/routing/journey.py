@@ -225,7 +225,8 @@ class Journey:
         around, rule = self._around, rule_of(error)
         again = may_repeat(rule, error)
         self._count(pick)
-        error.retry_after = read_retry_after(error.headers, around.wall())
+        if error.source == "upstream":  # our own errors know their time
+            error.retry_after = read_retry_after(error.headers, around.wall())
         effect = rule.effect
         if effect == "cool_long" and error.kind == "rate_limit" and self._operation != "messages":
             effect = "cool"  # for this family alone: messages have a limit of their own
