@@ -232,6 +232,20 @@ def test_the_end_of_a_known_stream_may_come_late(run: Run) -> None:
     run(body)
 
 
+def test_whoever_closes_waits_for_no_late_end(run: Run) -> None:
+    async def body() -> None:
+        async with FakeUpstream(says(CHUNKED + b"1\r\nx\r\n", stall)) as fake:
+            upstream = Upstream()
+            response = await upstream.send(origin(fake), ASK, PATIENT)
+            async for _ in response.chunks(1):
+                response.close(linger=True)
+                break
+            upstream.close()
+            await fake.closed(seconds=0.5)
+
+    run(body)
+
+
 @pytest.mark.parametrize(
     "request_",
     [

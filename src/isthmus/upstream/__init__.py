@@ -178,7 +178,7 @@ class Upstream:
         return connection, started
 
     def close(self) -> None:
-        """Give up all idle connections."""
+        """Give up all connections that no exchange uses."""
         for pool in self._pools.values():
             pool.close()
 

@@ -25,6 +25,10 @@ class Unanswered(Exception):
 class Home(Protocol):
     """Where a connection belongs."""
 
+    def lingers(self, connection: Connection) -> None:
+        """Nobody but the connection itself waits for the end of its exchange."""
+        ...
+
     def ended(self, connection: Connection, clean: bool) -> None:
         """An exchange has ended; a clean connection can carry another."""
         ...
@@ -113,6 +117,7 @@ class Connection(asyncio.Protocol):
         self.take()
         if linger and not self.answer.complete and not self.closed:
             self._lingering = self._loop.call_later(LINGER_SECONDS, self.abort)
+            self._home.lingers(self)
         else:
             self._settle()
 

@@ -60,6 +60,7 @@ class Pool:
         self._owners: dict[str, Gate] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._idle: dict[Connection, None] = {}  # in the order in which they became so
+        self._lingering: set[Connection] = set()
 
     # who may send
 
@@ -111,7 +112,12 @@ class Pool:
             connection.abort()
         return None
 
+    def lingers(self, connection: Connection) -> None:
+        """Note that only the end of an answer is still awaited, by nobody but us."""
+        self._lingering.add(connection)
+
     def ended(self, connection: Connection, clean: bool) -> None:
+        self._lingering.discard(connection)
         if connection.owner is not None:
             self.leave(connection.owner)
             connection.owner = None
@@ -132,12 +138,14 @@ class Pool:
         self._counts.unsolicited += 1
 
     def close(self) -> None:
-        """Give up the idle connections."""
+        """Give up the connections that no exchange uses."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         while self._idle:
             self._idle.popitem()[0].abort()
+        for connection in list(self._lingering):
+            connection.abort()
 
     def _is_fresh(self, connection: Connection) -> bool:
         now, bounds = self._clock.time(), self._bounds
