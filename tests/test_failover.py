@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -13,9 +16,12 @@ import pytest
 
 from isthmus import attempt
 from isthmus.simulator import Options
+from isthmus.upstream import Upstream
 from tests.harness import UPSTREAM_KEY, Reply, World, failed_stream, whole_stream
+from tests.peers import blackhole
 from tests.staged import eventually, refused
 from tests.test_server import DIALECTS, HEADERS, asked
+from tests.test_upstream_dial import at
 
 MODEL = "claude-sonnet-4-5"
 OTHER = "claude-haiku-4-5"
@@ -121,7 +127,7 @@ def test_a_failure_before_the_content_goes_on_to_the_next_target(
 @BOTH
 def test_a_provider_that_cannot_be_reached(dialect: str, stream: bool) -> None:
     nowhere = {"type": "anthropic", "api_key": "k", "base_url": "http://127.0.0.1:9"}
-    there = World()
+    there = World(backend={"models": []})
     section = {"type": "anthropic", "api_key": UPSTREAM_KEY, "base_url": there.simulator.url}
     world = World(backends={"a": nowhere, "b": section}, default_backend="a", retry={"repeats": 0})
     try:
@@ -131,6 +137,63 @@ def test_a_provider_that_cannot_be_reached(dialect: str, stream: bool) -> None:
     finally:
         world.close()
         there.close()
+
+
+@contextmanager
+def beside(url: str, **config: Any) -> Iterator[tuple[World, World]]:
+    """A gateway before ``dead``, at an address, and ``good``; and the world whose simulator is ``good``."""
+    there = World(backend={"models": []})
+    one = {"type": "anthropic", "api_key": UPSTREAM_KEY, "models": []}
+    place = url.format(port=there.simulator.port)
+    backends = {
+        "dead": {**one, "base_url": place},
+        "good": {**one, "base_url": there.simulator.url},
+    }
+    world = World(backends=backends, default_backend="dead", retry={"repeats": 0}, **config)
+    try:
+        yield world, there
+    finally:
+        world.close()
+        there.close()
+
+
+def timed(world: World, dialect: str) -> tuple[Reply, float]:
+    """The answer, which is whole, and the seconds that it took."""
+    began = time.monotonic()
+    reply = send(world, dialect, f"dead:{MODEL}|good:{MODEL}")
+    well(dialect, reply, stream=False)
+    return reply, time.monotonic() - began
+
+
+@EACH
+def test_t026_a_refused_connection_costs_the_next_target_no_time(dialect: str) -> None:
+    with beside("http://127.0.0.1:1") as (world, _):
+        reply, seconds = timed(world, dialect)
+        assert "upstream_unreachable" in reply.headers["x-isthmus-attempts"]
+        assert seconds < 0.5  # a tenth of a second, on a machine that is idle
+
+
+def test_t026_a_black_hole_is_left_when_the_time_to_connect_is_over() -> None:
+    with (
+        blackhole() as port,
+        beside(f"http://127.0.0.1:{port}", timeouts={"connect": 0.4}) as (world, _),
+    ):
+        reply, seconds = timed(world, "anthropic")
+        assert "upstream_unreachable" in reply.headers["x-isthmus-attempts"]
+        assert 0.3 < seconds < 2
+
+
+def test_t026_a_dead_address_beside_a_good_one_is_no_failure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with blackhole() as hole:
+        both = partial(Upstream, lookup=lambda host, port: at(hole, port))
+        monkeypatch.setattr(gateway, "Upstream", both)
+        with beside("http://provider.test:{port}") as (world, there):
+            reply, seconds = timed(world, "anthropic")
+            assert reply.headers["x-isthmus-target"] == f"dead:{MODEL}"
+            assert len(there.received()) == 1
+            assert seconds < 2  # a quarter of one, on a machine that is idle
 
 
 NEVER = {
@@ -206,6 +269,24 @@ def test_failover_can_be_switched_off_for_one_request(world: World) -> None:
     assert reply.headers["x-isthmus-attempts"] == f"a:{MODEL} 529 overloaded"
     reply = send(world, "openai-chat", f"a:{MODEL}", x_isthmus_failover="maybe")
     assert "x-isthmus-failover" in refused("openai-chat", reply, 400)
+
+
+@EACH
+def test_each_target_gets_a_request_made_for_it_alone(world: World, dialect: str) -> None:
+    """What the first one does not take is there again for the second: temperature, here."""
+    world.script("a", **FAILURES["529"])
+    second = f"b:{OTHER}?temperature=0.7"
+    selector = f"a:claude-sonnet-5-5?temperature=0.7&effort=high|{second}"
+    well(dialect, send(world, dialect, selector), stream=False)
+    well(dialect, send(world, dialect, second), stream=False)
+    first = json.loads(world.received("a")[0].body)
+    assert "temperature" not in first
+    assert first["output_config"]["effort"] == "high"
+    moved, direct = world.received("b")
+    assert json.loads(moved.body)["temperature"] == 0.7
+    assert moved.body == direct.body
+    betas = [[v for n, v in one.headers if n == "anthropic-beta"] for one in (moved, direct)]
+    assert betas[0] == betas[1]
 
 
 MANY = {
@@ -401,12 +482,23 @@ def test_the_other_members_of_a_weighted_choice_stand_in(world: World) -> None:
 @EACH
 @BOTH
 def test_t063_a_race_is_won_by_the_first_content(world: World, dialect: str, stream: bool) -> None:
-    world.script("a", fault={"kind": "stall", "seconds": 0.5})
+    world.script("a", fault={"kind": "stall", "seconds": 20})
     reply = send(world, dialect, f"a:{MODEL}!b:{OTHER}", stream=stream)
     well(dialect, reply, stream=stream)
     assert reply.headers["x-isthmus-target"] == f"b:{OTHER}"
     assert counts(world)[:2] == [1, 1]
-    assert eventually(lambda: world.simulators["a"].api.counters.streams == 0)
+    assert eventually(lambda: world.simulators["a"].api.counters.aborted_by_client == 1)
+
+
+@EACH
+def test_t063_a_race_is_over_once_there_is_content(world: World, dialect: str) -> None:
+    """What the winner breaks off is not begun anew by the other, which was hung up on."""
+    world.script("a", fault={"kind": "error_event", "after": 4})
+    world.script("b", fault={"kind": "stall", "seconds": 20})
+    reply = send(world, dialect, f"a:{MODEL}!b:{OTHER}", stream=True)
+    failed_stream(dialect, reply)
+    assert counts(world)[:2] == [1, 1]
+    assert eventually(lambda: world.simulators["b"].api.counters.aborted_by_client == 1)
 
 
 def test_a_handicap_gives_the_other_a_head_start(world: World) -> None:
