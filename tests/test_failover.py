@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import pytest
 
-from isthmus import attempt
+from isthmus import attempt, gateway
 from isthmus.simulator import Options
 from isthmus.upstream import Upstream
 from tests.harness import UPSTREAM_KEY, Reply, World, failed_stream, whole_stream

@@ -45,7 +45,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(gateway, "_now", made)
+    monkeypatch.setattr(gateway, "now", made)
     return made
 
 
