@@ -58,6 +58,20 @@ def test_a_clean_connection_is_used_again(run: Run) -> None:
     run(body)
 
 
+def test_an_answer_closed_twice_leaves_the_next_one_alone(run: Run) -> None:
+    async def body() -> None:
+        async with FakeUpstream(says(OK, times=2)) as fake:
+            upstream = Upstream()
+            first, _ = await ask(upstream, fake)
+            second = await upstream.send(origin(fake), ASK, PATIENT)
+            first.close()
+            assert await second.read(1 << 20) == b"ok"
+            second.close()
+            assert len(fake.logs) == 1
+
+    run(body)
+
+
 @pytest.mark.parametrize(
     "answer",
     [

@@ -49,6 +49,7 @@ class Response:
         self._connection = connection
         self._deadlines = deadlines
         self._started = started
+        self._closed = False
         self.status = connection.answer.status
         self.headers: Headers = tuple(connection.answer.headers)
 
@@ -57,9 +58,12 @@ class Response:
 
     def close(self, *, linger: bool = False) -> None:
         """End the exchange. With ``linger`` the end of the body may still come, for LINGER_SECONDS,
-        so that the connection can be used again: for a stream whose last event is known.
+        so that the connection can be used again: for a stream whose last event is known. Only the
+        first call counts: after it the connection may carry another's exchange.
         """
-        self._connection.leave(linger)
+        if not self._closed:
+            self._closed = True
+            self._connection.leave(linger)
 
     async def chunks(self, tick: float) -> AsyncIterator[bytes]:
         """The body as it comes; b"" after every ``tick`` seconds of silence.
