@@ -7,6 +7,7 @@ import contextlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
+from math import inf
 from typing import Any
 
 import pytest
@@ -54,8 +55,8 @@ def wanted(selector: str) -> Request:
     return Request("anthropic", Body(body), selector, stream=False)
 
 
-def plenty(request: Request) -> float:
-    return 60.0
+def never(request: Request) -> float:
+    return inf
 
 
 def failing(kind: str = "internal") -> GatewayError:
@@ -102,7 +103,7 @@ def test_a_probe_that_a_race_did_not_come_to_is_let_go() -> None:
     found = routing(lambda: now[0])
     found.around.health.failed(Place("b", ""), LINE, "bench", None, now[0])
     now[0] += 301
-    step = failover(found.around, found.keys, found.pools.granted, plenty, 1.0)
+    step = failover(found.around, found.keys, found.pools.granted, never, 1.0)
 
     async def call(request: Request) -> Answer:
         return answering(request)
@@ -118,7 +119,7 @@ async def answered(step: Any, request: Request, call: Call) -> Answer:
 
 def test_a_client_that_leaves_while_the_loser_lets_go_leaves_no_answer_open() -> None:
     found = routing()
-    step = failover(found.around, found.keys, found.pools.granted, plenty, 1.0)
+    step = failover(found.around, found.keys, found.pools.granted, never, 1.0)
     closed: list[str] = []
 
     async def call(request: Request) -> Answer:
@@ -157,7 +158,7 @@ def test_the_budget_of_repeats_grows_with_the_requests() -> None:
 
 
 def tried_again(found: Routing) -> list[str]:
-    step = failover(found.around, found.keys, found.pools.granted, plenty, 1.0)
+    step = failover(found.around, found.keys, found.pools.granted, never, 1.0)
     names: list[str] = []
 
     async def call(request: Request) -> Answer:

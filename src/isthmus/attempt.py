@@ -97,16 +97,15 @@ class Attempts:
 
         The head of an answer that is not streamed comes with its end.
         """
-        times, total = self._times, max(0.0, self.left(request))
+        times, total = self._times, max(0.0, self.end(request) - now())
         if _streams(request, account):
             first = min(times.first_event, total)
             return Deadlines(times.connect, first, times.idle, total, times.write)
         return Deadlines(times.connect, total, total, total, times.write)
 
-    def left(self, request: Request) -> float:
-        """The seconds that all attempts of a request together still have."""
-        total = self._times.stream_total if request.stream else self._times.total
-        return total - (now() - request.began)
+    def end(self, request: Request) -> float:
+        """When the time for all attempts of a request together is over."""
+        return request.began + (self._times.stream_total if request.stream else self._times.total)
 
     async def _fill(
         self, answer: Answer, response: Response, request: Request, account: Account

@@ -80,7 +80,7 @@ class Gateway:
         self._translated: Call = compose([*mending, pauses], self._attempt)
         routing = self.routing
         granted = routing.pools.granted
-        along = failover(routing.around, routing.keys, granted, self._attempts.left, tick)
+        along = failover(routing.around, routing.keys, granted, self._attempts.end, tick)
         self._answering: Call = compose([along], self._in_its_lane)
         self._answering_foreign: Call = compose([*remembering, along], self._in_its_lane)
         self._explained: Call = compose([*remembering, *mending, pauses], self._explanation)
@@ -135,9 +135,11 @@ class Gateway:
         The caller closes the answer, at any moment.
         """
         request.began = now()
+        if request.dialect == NATIVE:
+            return await self._answering(request)
+        # What remembers a conversation goes by the first target's model.
         request.target = self.routing.first(request)
-        foreign = request.dialect != NATIVE
-        return await (self._answering_foreign if foreign else self._answering)(request)
+        return await self._answering_foreign(request)
 
     async def explain(self, request: Request) -> Answer:
         """What answering the request would send, as ``explain.document``; nothing is sent.

@@ -145,6 +145,8 @@ class Health:
         tried: Collection[Place] = (),
     ) -> Choice | None:
         """What ``pick`` would choose, for those who only want to know: nothing is sent there."""
+        if len(pool) == 1 and not self._marks.get(pool[0]):
+            return None if pool[0] in tried else Choice(pool[0], "open")  # as nearly always
         stands = {place: standing_of(self._marks_of(place, family), now) for place in pool}
         free = [p for p, s in stands.items() if s.until <= now]
         left = [p for p in free if p not in tried]
@@ -241,6 +243,9 @@ class Health:
             rows.move_to_end(scopes[1][1])
             if len(rows) > FAMILIES:
                 rows.popitem(last=False)
+        if not self._marks.get(place):
+            self._held.discard(scopes[1])
+            return
         if self._become(scopes, [circuit.answered(self._mark(scope), now) for scope in scopes]):
             self._post(("answered", *place, scopes[1][1], now))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, inf
+from typing import NamedTuple
 
 from isthmus.errors import GatewayError
 from isthmus.request import Operation, Request, Target
@@ -40,8 +41,7 @@ class Surroundings:
     ] = Health.pick
 
 
-@dataclass(frozen=True, slots=True)
-class Pick:
+class Pick(NamedTuple):
     """One attempt to be made: of which candidate, at which target, with which key, for which ``family``."""
 
     candidate: Candidate
@@ -66,8 +66,7 @@ def family(target: Target, operation: Operation) -> str:
     return line if operation == "messages" else line[: FAMILY_LENGTH - len(COUNTING)] + COUNTING
 
 
-@dataclass(frozen=True, slots=True)
-class Trial:
+class Trial(NamedTuple):
     """What is tried next, after ``pause`` seconds: one attempt, or several side by side in a race."""
 
     picks: tuple[Pick, ...]
@@ -177,7 +176,8 @@ class Journey:
         target = around.router.target(candidate, backend)
         if target.window is not None and target.window.tokens <= self._too_small:
             return None
-        tried = [place for place in pool if (id(candidate), place) in self._tried]
+        known = self._tried
+        tried = [place for place in pool if (id(candidate), place) in known] if known else []
         if len(tried) == len(pool):
             return None
         root = self._talk.root if len(pool) > 1 and self._talk.goes_on else None
@@ -266,7 +266,8 @@ class Journey:
             self._around.budget(pick.place.backend).sent()
 
     def _leg_of(self, pick: Pick) -> Leg:
-        return next(leg for leg in self._route.legs if pick.candidate in leg.candidates)
+        legs = self._route.legs
+        return next(leg for leg in legs if len(legs) == 1 or pick.candidate in leg.candidates)
 
     def outcome(self) -> GatewayError:
         """What the client is told in the end: the last of the most useful failures."""

@@ -45,20 +45,19 @@ def failover(
     around: Surroundings,
     keys: Mapping[Place, str],
     granted: Granted,
-    left: Callable[[Request], float],
+    end: Callable[[Request], float],
     tick: float,
 ) -> Step:
     """The step. ``granted`` asks whether an attempt may go out: a probe of a key goes out once in all processes.
 
-    ``left`` tells how many seconds all attempts together still have. While a further one is awaited,
-    each ``tick`` seconds bring an empty batch.
+    ``end`` tells when the time for all attempts is over. While a further one is awaited, each ``tick``
+    seconds bring an empty batch.
     """
 
     async def step(request: Request, call: Call) -> Answer:
         route = around.router.route(request.model)
         single = is_single(request)
-        ends = around.clock() + left(request)
-        journey = Journey(around, request, route, single=single, ends=ends)
+        journey = Journey(around, request, route, single=single, ends=end(request))
         return await _Way(around, journey, keys, granted, call).answer(request, tick)
 
     return step
