@@ -93,7 +93,7 @@ $(PEERS)/.stamp: .venv-clients/.stamp benchmarks/peers/package.json
 
 # Only this target chooses the simulator by itself: everywhere else a missing key is an error.
 run: setup
-	@if [ -n "$$ANTHROPIC_API_KEY" ]; then exec $(BIN)/isthmus serve $(ARGS); \
+	@if env | grep -Eq '^ANTHROPIC_API_KEY(_[0-9]+)?=.'; then exec $(BIN)/isthmus serve $(ARGS); \
 	else echo "ANTHROPIC_API_KEY is not set: the embedded simulator answers, not a model."; \
 		exec $(BIN)/isthmus serve --config examples/simulator.yaml $(ARGS); fi
 
