@@ -182,6 +182,10 @@ class Health:
         ]
         return min(found, key=lambda row: row[0])[1] if found else None
 
+    def is_spotless(self, place: Place) -> bool:
+        """Whether nothing bad is known of a place, for any family."""
+        return not self._marks.get(place)
+
     def claim(self, place: Place, family: str, now: float) -> bool:
         """Let a probe that was chosen elsewhere go out, unless one is under way or the place is shut."""
         if self.standing(place, family, now).until > now:

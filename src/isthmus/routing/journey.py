@@ -66,6 +66,21 @@ def family(target: Target, operation: Operation) -> str:
     return line if operation == "messages" else line[: FAMILY_LENGTH - len(COUNTING)] + COUNTING
 
 
+def plain(around: Surroundings, route: Route, request: Request) -> Pick | None:
+    """The pick of a route that has one key of one target, where nothing bad is known of that key.
+
+    As nearly always: then there is nothing to be chosen, and no journey to be gone unless it fails.
+    """
+    if not route.alone:
+        return None
+    candidate = route.first
+    place = candidate.pool[0]
+    if not around.health.is_spotless(place):
+        return None
+    target = around.router.target(candidate, place.backend)
+    return Pick(candidate, target, Choice(place, "open"), family(target, request.operation))
+
+
 class Trial(NamedTuple):
     """What is tried next, after ``pause`` seconds: one attempt, or several side by side in a race."""
 
@@ -108,17 +123,13 @@ class Journey:
     @property
     def has_one_trial(self) -> bool:
         """Whether nothing can follow the first trial."""
-        return self._single or (self._is_alone and not self._around.repeats)
-
-    @property
-    def _is_alone(self) -> bool:
-        """Whether the route is one key of one target."""
-        candidates = self._route.candidates
-        return len(candidates) == 1 and len(candidates[0].pool) == 1
+        return self._single or (self._route.alone and not self._around.repeats)
 
     def trials(self) -> Iterator[Trial]:
         """What to try, one after the other, until something is answered."""
         pause, dice = 0.0, self._around.dice
+        if self._failures and self._single:
+            return
         for repeat in range(self._around.repeats + 1):
             self._round = repeat
             for picks in self._picks():
@@ -275,7 +286,7 @@ class Journey:
             return self._all_shut()
         best = max(rule.weight for rule, _ in self._failures)
         error = next(error for rule, error in reversed(self._failures) if rule.weight == best)
-        if error.kind in ("rate_limit", "overloaded") and not self._is_alone:
+        if error.kind in ("rate_limit", "overloaded") and not self._route.alone:
             _come_again(error, self._soonest())
         return error
 

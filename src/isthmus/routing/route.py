@@ -64,6 +64,8 @@ class Route:
     text: str
     legs: tuple[Leg, ...]
     rewrite: int | None = None
+    alone: bool = False
+    """Whether it is one key of one target."""
 
     @property
     def first(self) -> Candidate:
@@ -118,8 +120,8 @@ class Router:
         )
         selector = parse(text, table.pools.keys(), table.types)
         if query:
-            own = parse_query(query, len(asked) - len(query) + 1)
-            selector = overlaid(selector, own)
+            given = parse_query(query, len(asked) - len(query) + 1)
+            selector = overlaid(selector, given)
             text = printed(selector)
         alone = len(selector.legs) == 1 and isinstance(selector.legs[0], Leaf)
         own = asked if alone and text == asked else None
@@ -128,7 +130,8 @@ class Router:
             members = leg.members if isinstance(leg, Weighted | Race) else (leg,)
             found = tuple(self._candidate(member, own) for member in members)
             legs.append(Leg(found, isinstance(leg, Race)))
-        return Route(text, tuple(legs), rewrite)
+        alone = len(legs) == 1 and len(legs[0].candidates) == 1
+        return Route(text, tuple(legs), rewrite, alone and len(legs[0].candidates[0].pool) == 1)
 
     def _candidate(self, leaf: Leaf | Hybrid, asked: str | None) -> Candidate:
         """The candidate of a leaf; ``asked`` is what the client wrote where that is this leaf and no more."""

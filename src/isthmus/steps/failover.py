@@ -24,7 +24,7 @@ from isthmus.event import Event, stream_error
 from isthmus.pipeline import Answer, Call, Step
 from isthmus.request import Attempt, Request
 from isthmus.routing.health import Choice
-from isthmus.routing.journey import Journey, Pick, Surroundings, Trial, family
+from isthmus.routing.journey import Journey, Pick, Surroundings, Trial, family, plain
 from isthmus.routing.places import Place
 from isthmus.routing.retry import rule_of
 
@@ -57,10 +57,40 @@ def failover(
     async def step(request: Request, call: Call) -> Answer:
         route = around.router.route(request.model)
         single = is_single(request)
+        pick = plain(around, route, request)
+        answer = failure = None
+        if pick is not None:
+            _aim(request, pick, keys)
+            request.last = single or not around.repeats
+            try:
+                answer = await call(request)
+            except GatewayError as error:
+                failure = error
+            else:
+                _note_plain(around, pick, request, answer)
+                if request.last or not answer.open:
+                    return answer
         journey = Journey(around, request, route, single=single, ends=end(request))
-        return await _Way(around, journey, keys, granted, call).answer(request, tick)
+        way = _Way(around, journey, keys, granted, call)
+        if pick is not None and failure is not None:
+            way.failed(pick, request, failure)
+        if pick is not None and answer is not None:
+            return way.held(pick, request, answer, tick)
+        return await way.answer(request, tick)
 
     return step
+
+
+def _aim(request: Request, pick: Pick, keys: Mapping[Place, str]) -> None:
+    request.target, request.place, request.key = pick.target, pick.place, keys[pick.place]
+
+
+def _note_plain(around: Surroundings, pick: Pick, request: Request, answer: Answer) -> None:
+    """Remember of the only key of the only target that it was answered."""
+    around.health.answered(pick.place, pick.family, answer.received, around.clock())
+    request.attempts.append(Attempt(_where(pick), str(answer.status)))
+    if around.repeats:
+        around.budget(pick.place.backend).sent()
 
 
 def is_single(request: Request) -> bool:
@@ -107,6 +137,14 @@ class _Way:
         answer = await self._next(request)
         if not answer.open or answer.events is None or self._journey.has_one_trial:
             return answer
+        return self._held(request, answer, tick)
+
+    def held(self, pick: Pick, request: Request, answer: Answer, tick: float) -> Answer:
+        """An answer without content yet, in whose place another attempt may still come."""
+        self._pick = pick
+        return self._held(request, answer, tick)
+
+    def _held(self, request: Request, answer: Answer, tick: float) -> Answer:
         self._current = answer
         return replace(answer, events=self._until_content(request, tick), close=self._close)
 
@@ -133,12 +171,12 @@ class _Way:
         if not await self._granted(pick.choice, pick.family, clock()):
             self._journey.outrun(pick)
             return None
-        self._aim(request, pick)
+        _aim(request, pick, self._keys)
         request.last = self._journey.has_one_trial
         try:
             answer = await self._call(request)
         except GatewayError as error:
-            self._failed(pick, request, error)
+            self.failed(pick, request, error)
             return None
         except BaseException:
             if pick.choice.kind == "probe":
@@ -150,10 +188,8 @@ class _Way:
         request.attempts.append(Attempt(_where(pick), str(answer.status)))
         return answer
 
-    def _aim(self, request: Request, pick: Pick) -> None:
-        request.target, request.place, request.key = pick.target, pick.place, self._keys[pick.place]
-
-    def _failed(self, pick: Pick, request: Request, error: GatewayError) -> None:
+    def failed(self, pick: Pick, request: Request, error: GatewayError) -> None:
+        """Take in that an attempt failed, before its content."""
         # What a provider said is quoted, and it may have repeated the key that it was sent.
         error.message = hidden(error.message, self._keys[pick.place])
         self._journey.failed(pick, error)
@@ -179,7 +215,7 @@ class _Way:
                     pick, answer = running.pop(task), task.result()
                     if answer is not None:
                         self._pick = pick
-                        self._aim(request, pick)
+                        _aim(request, pick, self._keys)
                         return answer
             return None
         finally:
@@ -214,7 +250,7 @@ class _Way:
                 return
             self._current.close()
             assert self._pick is not None
-            self._failed(self._pick, request, failure)
+            self.failed(self._pick, request, failure)
             self._asking = asyncio.create_task(self._next(request))
             while not (await asyncio.wait({self._asking}, timeout=tick))[0]:
                 yield []
