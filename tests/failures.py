@@ -15,8 +15,9 @@ NUMBERS: dict[str, tuple[str, ...]] = {
     ),
     "downstream": _ids("029 030 032 033 034 035 036 037 039 040 041 042 043 044"),
     "wire": _ids("046 047 048 049 050 051 052 054 055"),
+    "retries": _ids("056 057 058 059 061 062 063"),
 }
-"""The numbers of the catalogue's sections A, B and C."""
+"""The numbers of the catalogue's sections A, B and C, and of those of D what concerns keys and attempts."""
 
 INTRO = """\
 # Failures
