@@ -18,6 +18,9 @@ from typing import Any
 import pytest
 
 from isthmus import gateway
+from isthmus.profiles import profile
+from isthmus.request import Target
+from isthmus.routing.journey import family
 from isthmus.simulator import Options
 from isthmus.steps.failover import MOVED
 from isthmus.steps.refused import LEFT_OUT
@@ -193,6 +196,20 @@ def test_a_limit_on_one_family_leaves_the_key_to_the_others(pool: World) -> None
     assert send(pool, "openai-chat", MODEL).status == 429
     well("openai-chat", send(pool, "openai-chat", OTHER), stream=False)
     assert send(pool, "openai-chat", MODEL).status == 429
+
+
+@pytest.mark.parametrize(
+    ("model", "row", "name"),
+    [
+        (MODEL, MODEL, "sonnet"),
+        (f"{MODEL}-20250929", MODEL, "sonnet"),
+        # a model that nobody knows counts as the newest one in all but its limits
+        ("llama3:8b", "claude-fable-5-2", "llama3:8b"),
+        ("llama3:8b", None, "llama3:8b"),
+    ],
+)
+def test_models_that_share_a_limit(model: str, row: str | None, name: str) -> None:
+    assert family(Target("a", model, profile=profile(row) if row else None), "messages") == name
 
 
 NO_TIME = {

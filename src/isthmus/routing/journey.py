@@ -60,9 +60,12 @@ COUNTING = " count_tokens"
 def family(target: Target, operation: Operation) -> str:
     """The models that share a rate limit with the target's, told by a name.
 
-    Counting tokens has a limit of its own (Anthropic's page on token counting).
+    Counting tokens has a limit of its own (Anthropic's page on token counting). A model that nobody
+    knows counts as the newest one in all else.
     """
-    line = (target.profile.line if target.profile else None) or target.model
+    row = target.profile
+    own = row.line if row is not None and row.is_of(target.model) else None
+    line = own or target.model
     return line if operation == "messages" else line[: FAMILY_LENGTH - len(COUNTING)] + COUNTING
 
 
