@@ -13,8 +13,12 @@ import pytest
 
 from isthmus.profiles import PROFILES
 from isthmus.simulator import Options
+from tests import printed
 from tests.harness import VERSION, World, error_message, message, whole_stream
+from tests.test_context import prompt
+from tests.test_failover import send
 from tests.test_page_tables import CHAT, HELLO, PNG, chat, gemini_user
+from tests.test_server import DIALECTS
 
 ROOT = Path(__file__).resolve().parents[1]
 OLDER = "claude-sonnet-4-6"
@@ -188,6 +192,82 @@ def test_a_limited_key_s_429_reaches_the_client(world: World, path: str) -> None
     assert (reply.status, reply.headers["retry-after"]) == (429, "7")
 
 
+# --- the seed page on routes ----------------------------------------------------------------------
+
+
+def on_the_seed_page(sentence: str) -> None:
+    """It holds this sentence, where the page is here at all."""
+    assert not printed.SEED or sentence in " ".join(printed.seed().split())
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_you_can_specify_model_parameters_using_uri_syntax(world: World, dialect: str) -> None:
+    on_the_seed_page("You can specify model parameters using URI syntax")
+    reply = send(world, dialect, f"anthropic:{OLDER}?temperature=0.7")
+    assert reply.status == 200, reply.body
+    got = last_body(world)
+    assert (got["model"], got["temperature"]) == (OLDER, 0.7)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_key_rotation_via_multiple_backend_instances_balances_load(dialect: str) -> None:
+    """No client needs to know of it: the default backend is the type, and so all of that type."""
+    on_the_seed_page(
+        "Consider using API Key Rotation (via multiple backend instances) for load balancing"
+    )
+    world = World(names=("first", "second", "third"), default_backend="anthropic")
+    try:
+        for number in range(9):
+            assert send(world, dialect, OLDER, text=f"n {number}").status == 200
+        assert [len(world.received(name)) for name in world.simulators] == [3, 3, 3]
+    finally:
+        world.close()
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_use_failover_to_switch_to_alternative_models(dialect: str) -> None:
+    on_the_seed_page("Anthropic has rate limits based on your account tier")
+    on_the_seed_page("Use failover to switch to alternative models")
+    world = World(retry={"repeats": 0})
+    try:
+        world.script(error={"status": 429, "type": "rate_limit_error", "retry_after": 60})
+        for _ in range(2):
+            reply = send(world, dialect, f"claude-opus-4-6|{OLDER}")
+            assert reply.status == 200, reply.body
+            assert reply.headers["x-isthmus-target"] == f"anthropic:{OLDER}"
+            assert last_body(world)["model"] == OLDER
+        assert len(world.received()) == 3, "the limited model is not asked again"
+    finally:
+        world.close()
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_forced_specific_model(dialect: str) -> None:
+    on_the_seed_page("--force-model claude-3-5-sonnet-20241022")
+    rule = {"pattern": ".*", "replacement": NEWEST}
+    world = World(force_model=OLDER, model_aliases=[rule])
+    try:
+        assert send(world, dialect, "gpt-7?temperature=0.1").status == 200
+        assert last_body(world)["model"] == OLDER
+    finally:
+        world.close()
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_context_window_enforcement_catches_issues_early(world: World, dialect: str) -> None:
+    """A model of 200K tokens gets 170,000 of them, and nobody is asked for 230,000."""
+    on_the_seed_page("Extended context windows (up to 200K tokens)")
+    on_the_seed_page("Claude models have large context windows, but they're not unlimited")
+    on_the_seed_page("Use the proxy's context window enforcement to catch issues early")
+    fits = send(world, dialect, "claude-haiku-4-5", text=prompt(170_000))
+    assert fits.status == 200, fits.body[:500]
+    before = len(world.received())
+    reply = send(world, dialect, "claude-haiku-4-5", text=prompt(230_000))
+    assert reply.status == 400
+    assert "200000" in error_message(dialect, reply)
+    assert len(world.received()) == before
+
+
 # --- the Anthropic page -------------------------------------------------------------------------
 
 
@@ -277,8 +357,8 @@ def test_errors_of_anthropic_as_they_were_written(world: World) -> None:
 
 def test_what_the_readme_says_of_codex(world: World) -> None:
     page = (ROOT / "docs" / "clients" / "codex.md").read_text()
-    [printed] = re.findall(r"(?ms)^```toml\n(.*?)^```$", page)
-    settings = tomllib.loads(printed)
+    [block] = re.findall(r"(?ms)^```toml\n(.*?)^```$", page)
+    settings = tomllib.loads(block)
     provider = settings["model_providers"][settings["model_provider"]]
     assert f'`base_url = "{provider["base_url"]}"`' in (ROOT / "README.md").read_text()
     path = provider["base_url"].removeprefix("http://127.0.0.1:8000") + "/responses"
