@@ -8,9 +8,9 @@ The order of the steps, outermost first: once per exchange
 and per attempt
 
 * ``refused``: what the provider would refuse of the conversation goes again;
-* ``context``: what the model's window does not hold is not sent;
 * ``pause``: as many rounds as a paused turn takes, within the one key, since the account holds what the
-  turn refers to: its cached prompt, its container.
+  turn refers to: its cached prompt, its container;
+* ``context``: what the model's window does not hold is not sent, in any of those rounds.
 """
 
 from __future__ import annotations
