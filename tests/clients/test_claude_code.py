@@ -10,15 +10,18 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from isthmus.simulator import Options
 from tests.clients.log import written
 from tests.clients.relay import Exchange, Relay
 from tests.harness import UPSTREAM_KEY, World
 from tests.processes import GATEWAY, ROOT, environment, gateway
+from tests.staged import eventually
 
 CLAUDE = ROOT / "tests" / "clients" / "node_modules" / ".bin" / "claude"
 LOG = ROOT / "docs" / "clients" / "claude-code.md"
@@ -40,7 +43,7 @@ pytestmark = pytest.mark.timeout(2 * SECONDS)
 def claude(home: Path, prompt: str, *arguments: str, **env: str) -> dict[str, Any]:
     """Run one headless session in ``home``/task and give its closing report."""
     task = home / "task"
-    task.mkdir()
+    task.mkdir(exist_ok=True)
     process = subprocess.Popen(
         [CLAUDE, "-p", prompt, "--output-format", "json", *arguments],
         cwd=task,
@@ -223,4 +226,48 @@ def test_counting_tokens(tmp_path: Path, log: dict[str, list[Exchange]]) -> None
     finally:
         relay.close()
         dead.close()
+        world.close()
+
+
+SLOW = calls("Bash", command="sleep 3; echo said-9", description="Wait")
+
+
+def test_a_session_whose_key_is_cooled_in_its_middle(tmp_path: Path) -> None:
+    """It goes on with another account, whose cache it then finds, and sees nothing of it."""
+    keys = tuple(f"sk-account-{number}-{'x' * 20}" for number in range(2))
+    backend = {"models": [], "api_key": None, "api_keys": list(keys)}
+    world = World(Options(api_keys=keys, organization_per_key=True), backend=backend)
+    relay = Relay(world.port)
+
+    def run(prompt: str, *arguments: str) -> dict[str, Any]:
+        return claude(
+            *(tmp_path, prompt, "--dangerously-skip-permissions", *arguments),
+            ANTHROPIC_BASE_URL=f"{relay.url}/anthropic",
+            ANTHROPIC_API_KEY="placeholder",
+        )
+
+    def used() -> list[str]:
+        return [dict(received.headers)["x-api-key"] for received in world.received()]
+
+    try:
+        session = run("Hello.")["session_id"]
+        before = len(used())
+        with ThreadPoolExecutor(1) as threads:
+            running = threads.submit(run, SLOW, "--resume", session)
+            assert eventually(lambda: len(used()) > before, SECONDS)
+            world.script(error={"status": 429, "retry_after": 300})
+            report = running.result()
+        assert "said-9" in report["result"]
+        assert report["usage"]["cache_read_input_tokens"] > 0, "in its first turn"
+        first, *_, limited, second = used()
+        assert first == limited != second
+        moved = answered(relay.exchanges)[-1].answer
+        assert " 429 rate_limit; " in moved["x-isthmus-attempts"]
+        assert "the conversation moved to another key" in moved["x-isthmus-notes"]
+        report = run("Thank you.", "--resume", session)
+        assert report["usage"]["cache_read_input_tokens"] > 0, "what the other account has cached"
+        assert used()[-1] == second
+        assert "x-isthmus-notes" not in answered(relay.exchanges)[-1].answer
+    finally:
+        relay.close()
         world.close()
