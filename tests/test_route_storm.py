@@ -6,14 +6,16 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from isthmus.simulator import Options
 from tests import material
-from tests.harness import UPSTREAM_KEY, World
+from tests.harness import UPSTREAM_KEY, VERSION, World, message
 from tests.staged import eventually
 from tests.storm import BENCH, CASES, EJECT, FIRST_EVENT, LONG, MODEL, Place, Storm
 
@@ -100,5 +102,35 @@ def test_all_are_answered_by_three_workers(kind: str) -> None:
         storm.each_is_told()
         assert storm.no_shut_key_is_asked(ACROSS_WORKERS) > 1
         assert at_rest(world)
+    finally:
+        world.close()
+
+
+@processes
+def test_a_cooled_key_is_left_alone_by_all_workers_and_probed_by_one() -> None:
+    world = three_keys(workers=3)
+    slow = '[[sim:{"fault": {"kind": "slow_head", "seconds": 0.6}}]]'
+
+    def ask(number: int) -> None:
+        reply = world.post("/v1/messages", message(f"no.{number}; {slow}"), **VERSION)
+        assert reply.status == 200, reply.body
+
+    def used() -> list[str]:
+        return [dict(received.headers)["x-api-key"] for received in world.received()]
+
+    try:
+        world.script(error={"status": 429, "retry_after": 2})
+        ask(0)
+        began = time.monotonic()
+        [cooled, *_] = used()
+        with ThreadPoolExecutor(12) as threads:
+            time.sleep(ACROSS_WORKERS)
+            list(threads.map(ask, range(12)))
+            assert used().count(cooled) == 1, "all of them know"
+            time.sleep(max(0.0, began + 2.1 - time.monotonic()))
+            list(threads.map(ask, range(12)))
+            assert used().count(cooled) == 2, "one probe of all workers together"
+            list(threads.map(ask, range(12)))
+            assert used().count(cooled) > 3, "and its answer opens the key for all"
     finally:
         world.close()
