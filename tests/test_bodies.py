@@ -18,8 +18,8 @@ from isthmus import bodies
 from isthmus.bodies import Bodies, zstd
 from isthmus.config import Config
 from isthmus.errors import GatewayError
-from isthmus.exchange import ClientGone
 from isthmus.request import HttpRequest
+from isthmus.scope import ClientGone
 from tests.clients_raw import RawClient, chunked, request
 from tests.harness import VERSION, World, error_message, message
 

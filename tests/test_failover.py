@@ -531,6 +531,27 @@ def test_failover_stays_open_while_only_the_head_has_gone_out(
         world.close()
 
 
+@EACH
+@pytest.mark.parametrize("ends", ["another answers", "none does"])
+def test_a_client_is_not_left_in_silence_by_a_provider_without_a_head(
+    dialect: str, ends: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempt, "HEAD_SECONDS", 0.1)
+    world = fleet(timeouts={"keepalive": 0.1, "first_event": 0.5, "idle": 5})
+    try:
+        world.script("a", fault={"kind": "stall", "seconds": 3})
+        selector = f"a:{MODEL}|b:{OTHER}" if ends == "another answers" else f"a:{MODEL}"
+        reply = send(world, dialect, selector, stream=True)
+        assert reply.status == 200
+        if ends == "another answers":
+            well(dialect, reply, stream=True)
+            assert OTHER.encode() in reply.body
+        else:
+            failed_stream(dialect, reply)
+    finally:
+        world.close()
+
+
 # --- all together -------------------------------------------------------------------------------
 
 

@@ -14,10 +14,11 @@ from isthmus.edge import reply
 from isthmus.edge.cycle import WHOLE
 from isthmus.edge.head import FIELD_LIMIT, HEAD_LIMIT, Refused
 from isthmus.errors import GatewayError
-from isthmus.exchange import Exchange, Receive, Scope, Send
+from isthmus.exchange import Exchange
 from isthmus.frontends import Frontend, Match, Route, anthropic, matched
 from isthmus.gateway import Gateway
 from isthmus.request import HttpRequest
+from isthmus.scope import Receive, Scope, Send
 
 RouteTable = Sequence[tuple[Frontend, Route]]
 

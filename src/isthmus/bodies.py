@@ -12,8 +12,8 @@ import brotli
 
 from isthmus.config import Config
 from isthmus.errors import GatewayError
-from isthmus.exchange import ClientGone, Receive
 from isthmus.request import HttpRequest
+from isthmus.scope import ClientGone, Receive
 
 if sys.version_info >= (3, 14):
     from compression import zstd

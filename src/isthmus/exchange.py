@@ -6,14 +6,13 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
-from typing import Any, Protocol, cast
+from collections.abc import AsyncIterator
+from typing import Protocol, cast
 
 import structlog
 
-from isthmus import admin, errors, explain, wire
+from isthmus import admin, attempt, errors, explain, wire
 from isthmus.attempt import HOP
-from isthmus.edge.cycle import GONE
 from isthmus.errors import GatewayError
 from isthmus.event import Event, stream_error
 from isthmus.frontends import Encoder, Frontend, Match
@@ -22,10 +21,7 @@ from isthmus.messages import Message, Reader
 from isthmus.pipeline import Answer
 from isthmus.request import Attempt, Headers, HttpRequest, Request
 from isthmus.responses import SERVED
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+from isthmus.scope import ClientGone, Receive, Scope, Send, http_request, leaving
 
 PROBES = ("/", "/api/hello")
 """Paths that Claude Code asks with HEAD before its first request."""
@@ -35,10 +31,6 @@ FAREWELL_SECONDS = 1.0
 RETRY_HEADERS = ("retry-after", "retry-after-ms", "x-should-retry")
 
 _log = structlog.get_logger("isthmus")
-
-
-class ClientGone(Exception):
-    """The client closed the connection: nobody is left to be answered."""
 
 
 class Host(Protocol):
@@ -62,7 +54,7 @@ class Exchange:
         self._receive = receive
         self._send = send
         self._id = secrets.token_hex(12)
-        self._http = _http_request(scope)
+        self._http = http_request(scope)
         self._frontend: Frontend = cast("Frontend", None)
         self._encoder: Encoder | None = None
         self._attempts: list[Attempt] = []
@@ -125,10 +117,10 @@ class Exchange:
         task = asyncio.current_task()
         assert task is not None
         gateway = self._host.gateway
-        with _leaving(self._scope, self._receive, task) as gone:
+        with leaving(self._scope, self._receive, task) as gone:
             try:
                 async with asyncio.timeout(gateway.config.timeouts.stream_total):
-                    await self._relay(request, await gateway.answer(request))
+                    await self._relay(request, await self._awaited(request))
             except TimeoutError:
                 raise GatewayError("timeout", "the exchange took too long") from None
             except GatewayError as error:
@@ -140,6 +132,56 @@ class Exchange:
                     task.uncancel()
                     raise ClientGone from None
                 raise
+
+    async def _awaited(self, request: Request) -> Answer:
+        """The answer. Who has waited for HEAD_SECONDS for a stream is told from then on that we live."""
+        answering = self._host.gateway.answer(request)
+        if not request.stream:
+            return await answering
+        loop, over = asyncio.get_running_loop(), asyncio.Event()
+        company: list[asyncio.Task[None]] = []
+        timer = loop.call_later(
+            attempt.HEAD_SECONDS,
+            lambda: company.append(loop.create_task(self._keep_company(request, over))),
+        )
+        try:
+            answer = await answering
+        except asyncio.CancelledError:
+            for task in company:
+                task.cancel()
+            raise
+        except GatewayError:
+            over.set()
+            await asyncio.gather(*company, return_exceptions=True)
+            raise
+        finally:
+            timer.cancel()
+        over.set()
+        await asyncio.gather(*company, return_exceptions=True)
+        return answer
+
+    async def _keep_company(self, request: Request, over: asyncio.Event) -> None:
+        """Begin the client's stream before there is an answer, and keep it alive until that comes."""
+        encoder = await self._open_stream(request, ())
+        while not over.is_set():
+            await self._more(encoder.keep_alive())
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._host.gateway.config.timeouts.keepalive):
+                    await over.wait()
+
+    async def _open_stream(self, request: Request, headers: Headers) -> Encoder:
+        """Send the head of a stream, unless that has gone out already."""
+        if self._encoder is not None:
+            return self._encoder
+        encoder = self._encoder = self._frontend.encoder(request)
+        streaming = (
+            ("content-type", encoder.content_type),
+            ("cache-control", "no-cache"),
+            ("x-accel-buffering", "no"),
+        )
+        await self._head(200, (*streaming, *headers))
+        self._streaming = True
+        return encoder
 
     async def _relay(self, request: Request, answer: Answer) -> None:
         try:
@@ -167,16 +209,9 @@ class Exchange:
     async def _relay_stream(
         self, request: Request, answer: Answer, batches: AsyncIterator[list[Event]]
     ) -> None:
-        encoder = self._encoder = self._frontend.encoder(request)
         native = self._frontend.DIALECT == "anthropic"
         reader = Reader()
-        streaming = (
-            ("content-type", encoder.content_type),
-            ("cache-control", "no-cache"),
-            ("x-accel-buffering", "no"),
-        )
-        await self._head(200, (*streaming, *self._headers(answer)))
-        self._streaming = True
+        encoder = await self._open_stream(request, self._headers(answer))
         clock = asyncio.get_running_loop().time
         heard, silence = clock(), self._host.gateway.config.timeouts.keepalive
         async for batch in batches:
@@ -263,52 +298,6 @@ class Exchange:
 
     async def _more(self, data: bytes) -> None:
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
-
-
-@contextlib.contextmanager
-def _leaving(
-    scope: Scope, receive: Receive, task: asyncio.Task[Any]
-) -> Iterator[Callable[[], bool]]:
-    """Cancel the task when its client leaves; what is given tells whether that is why.
-
-    Our own edge calls back; any other host tells only who keeps asking, which takes a task.
-    """
-    left: list[None] = []
-
-    def leave() -> None:
-        if not left:
-            left.append(None)
-            task.cancel()
-
-    subscribe = scope.get("extensions", {}).get(GONE)
-    if subscribe is not None:
-        subscribe(leave)
-        try:
-            yield lambda: bool(left)
-        finally:
-            left.append(None)
-        return
-    watch = asyncio.create_task(_wait_until_gone(receive, leave))
-    try:
-        yield lambda: bool(left)
-    finally:
-        watch.cancel()
-
-
-async def _wait_until_gone(receive: Receive, leave: Callable[[], None]) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    leave()
-
-
-def _http_request(scope: Scope) -> HttpRequest:
-    # As a list first: a generator takes twice as long.
-    headers = tuple(
-        [(k.decode("latin-1").lower(), v.decode("latin-1")) for k, v in scope["headers"]]
-    )
-    path = scope.get("raw_path") or scope["path"].encode()
-    query = scope["query_string"].decode("latin-1")
-    return HttpRequest(scope["method"], path.decode("latin-1"), query, headers)
 
 
 async def _collected(batches: AsyncIterator[list[Event]]) -> Message:
