@@ -15,6 +15,9 @@ from urllib.parse import quote
 import pytest
 
 from isthmus import attempt, gateway
+from isthmus.dialects import BACKENDS
+from isthmus.errors import GatewayError
+from isthmus.request import Body, Request
 from isthmus.simulator import Options
 from isthmus.upstream import Upstream
 from tests.harness import UPSTREAM_KEY, Reply, World, failed_stream, whole_stream
@@ -582,3 +585,58 @@ def test_no_client_fails_while_any_target_can_serve() -> None:
         assert all(reply.status == 200 for reply in replies)
     finally:
         world.close()
+
+
+# --- answers that are asked for as a whole ------------------------------------------------------
+
+
+TRANSLATED = [dialect for dialect in DIALECTS if dialect != "anthropic"]
+LIMITS = {"openai-chat": "max_tokens", "openai-responses": "max_output_tokens"}
+
+
+def limited(world: World, dialect: str, most: int, **more: Any) -> Reply:
+    path, body = asked(dialect, "hi")
+    if dialect == "gemini":
+        body = {**body, "generationConfig": {"maxOutputTokens": most}}
+    else:
+        body[LIMITS[dialect]] = most
+    return world.post(path, {**body, **more}, **HEADERS[dialect])
+
+
+@pytest.mark.parametrize("dialect", TRANSLATED)
+def test_a_short_answer_is_asked_for_as_a_whole(dialect: str) -> None:
+    """And is then the one that a stream would have become."""
+    world = World()
+    try:
+        whole, streamed = limited(world, dialect, 4096), limited(world, dialect, 4097)
+        sent = [json.loads(one.body).get("stream") for one in world.received()]
+        assert sent == [None, True]
+        assert whole.status == streamed.status == 200
+        assert b"simulated" in whole.body
+    finally:
+        world.close()
+
+
+NO_MESSAGE = (
+    b"{}",
+    b"[1]",
+    b"<html>",
+    b'{"type":"message"}',
+    b'{"type":"message","content":[1],"usage":{}}',
+    b'{"type":"message","content":[{"type":"text"}],"usage":{}}',
+)
+
+
+@pytest.mark.parametrize("answer", NO_MESSAGE)
+def test_a_whole_answer_that_is_no_message(answer: bytes) -> None:
+    request = Request("openai-chat", Body({"messages": []}), MODEL, False)
+    with pytest.raises(GatewayError) as caught:
+        BACKENDS["anthropic"].decode_message(request, answer)
+    assert caught.value.kind == "upstream_bad_response"
+
+
+@pytest.mark.parametrize("dialect", TRANSLATED)
+@pytest.mark.parametrize("kind", ["html", "garbage"])
+def test_what_comes_in_place_of_a_whole_answer(world: World, dialect: str, kind: str) -> None:
+    world.script("a", fault={"kind": kind})
+    refused(dialect, limited(world, dialect, 100), 502)

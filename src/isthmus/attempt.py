@@ -17,7 +17,7 @@ from isthmus.event import Event, stream_error
 from isthmus.frontends import Model
 from isthmus.pipeline import Answer
 from isthmus.plan import Plan
-from isthmus.request import Body, Headers, HttpRequest, Request
+from isthmus.request import Body, Headers, HttpRequest, Request, is_short
 from isthmus.upstream import Deadlines, Origin, Response, Upstream
 
 ERROR_LIMIT = 1024 * 1024
@@ -116,7 +116,11 @@ class Attempts:
         if response.header("content-encoding") not in ("", "identity"):
             raise errors.broken("a compressed answer, which was not asked for")
         if not _streams(request, account):
-            answer.whole = _checked(await response.read(WHOLE_LIMIT))
+            body = _checked(await response.read(WHOLE_LIMIT))
+            if request.operation == "messages" and request.dialect != account.dialect.DIALECT:
+                answer.events = _at_once(account.dialect.decode_message(request, body))
+            else:
+                answer.whole = body
             return
         if not response.header("content-type").startswith("text/event-stream"):
             raise await _not_streamed(response)
@@ -183,10 +187,16 @@ def _is_model(row: Any) -> bool:
 
 
 def _streams(request: Request, account: Account) -> bool:
-    """Whether the provider is asked for a stream: always, unless a client of its own dialect is not."""
+    """Whether the provider is asked for a stream, whether or not its client wants one."""
     if request.operation == "count_tokens":
         return False
-    return request.stream or request.dialect != account.dialect.DIALECT
+    if request.stream or request.dialect == account.dialect.DIALECT:
+        return request.stream
+    return request.target is None or not is_short(request, request.target)
+
+
+async def _at_once(events: list[Event]) -> AsyncIterator[list[Event]]:
+    yield events
 
 
 def _checked(body: bytes) -> bytes:

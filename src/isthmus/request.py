@@ -291,6 +291,27 @@ class Request:
     memory: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
+SHORT = 4096
+"""Tokens of an answer that comes soon enough to be awaited as a whole."""
+
+
+def is_short(request: Request, target: Target) -> bool:
+    """Whether a client that wants no stream asks for so little that nobody needs one.
+
+    A longer answer is streamed by the provider all the same, since a silent connection is not kept
+    for ever, and so is one for which the provider runs tools.
+    """
+    if request.stream or request.operation != "messages" or request.pause is not None:
+        return False
+    body = request.body
+    most = target.parameters.get("max_tokens", body.peek("max_tokens"))
+    if not isinstance(most, int) or most > SHORT or "mcp_servers" in body:
+        return False
+    tools = body.peek("tools")
+    rows = cast("list[Any]", tools) if isinstance(tools, list) else []
+    return all(isinstance(t, dict) and t.get("type") in (None, "custom") for t in rows)
+
+
 def expect(value: Any, kind: type | tuple[type, ...], path: str, wanted: str) -> Any:
     """The value if it is of the wanted JSON type. Raises GatewayError (400) that names its path."""
     if isinstance(value, kind) and not (isinstance(value, bool) and bool not in _kinds(kind)):

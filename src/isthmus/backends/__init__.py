@@ -44,6 +44,10 @@ class Backend(Protocol):
 
     def decoder(self, request: Request) -> Decoder: ...
 
+    def decode_message(self, request: Request, body: bytes) -> list[Event]:
+        """The events that a whole answer amounts to. Raises GatewayError where it is none."""
+        ...
+
     def decode_error(self, status: int, headers: Headers, body: bytes) -> GatewayError:
         """What a non-2xx answer says; the provider's own bytes are kept for clients of its dialect."""
         ...

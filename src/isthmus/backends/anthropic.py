@@ -10,9 +10,9 @@ from collections.abc import Mapping
 
 from isthmus import properties, wire
 from isthmus.adapt import adapt, close_turn, refuse_continuation
-from isthmus.errors import GatewayError, cut_off, provider_error, quoted
+from isthmus.errors import GatewayError, broken, cut_off, provider_error, quoted
 from isthmus.event import Event
-from isthmus.messages import STREAM_EVENTS, Turn
+from isthmus.messages import STREAM_EVENTS, Turn, replay
 from isthmus.profiles import Profile, profile
 from isthmus.prompt_cache import marked
 from isthmus.request import (
@@ -24,6 +24,7 @@ from isthmus.request import (
     Request,
     Target,
     check_shapes,
+    is_short,
 )
 from isthmus.routing import parameters
 from isthmus.turns import trimmed
@@ -73,7 +74,7 @@ def encode(request: Request, target: Target, notes: Notes) -> HttpRequest:
     native = request.dialect == DIALECT
     if body.peek("model") != target.model:
         body.edit("model", target.model)
-    if not native and request.operation == "messages":
+    if not native and request.operation == "messages" and not is_short(request, target):
         body.edit("stream", True)
     if not native:
         _fit(body, request, target, notes)
@@ -313,6 +314,20 @@ def decoder(request: Request) -> _Decoder:
     native = request.dialect == DIALECT
     renamed = {} if native else properties.renamed(request.body.peek("tools"))
     return _Decoder(renamed, native=native)
+
+
+def decode_message(request: Request, body: bytes) -> list[Event]:
+    """The events of a whole answer. Raises GatewayError for what is no message."""
+    try:
+        value = wire.loads(body)
+        events = list(replay(value))
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise broken(f"no message: {quoted(body)}") from None
+    renamed = properties.renamed(request.body.peek("tools"))
+    if not renamed:
+        return events
+    own = properties.Restored(renamed)
+    return [kept for event in events for kept in own.feed(event)]
 
 
 _BY_STATUS = {

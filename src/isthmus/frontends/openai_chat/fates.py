@@ -32,7 +32,10 @@ REQUEST: Fates = {
         "lowered to what the model writes at most, which is also what counts without it",
     ),
     "max_tokens": ("carried", "the older name of `max_completion_tokens`, which wins"),
-    "stream": ("carried", "the provider is asked for a stream in either case"),
+    "stream": (
+        "carried",
+        "the provider is asked for a stream too, but where a short answer is wanted whole",
+    ),
     "stream_options": ("carried", "`include_usage`; nothing is obfuscated"),
     "temperature": (
         "approximated",

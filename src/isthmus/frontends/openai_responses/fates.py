@@ -20,7 +20,10 @@ REQUEST: Fates = {
         "carried",
         "lowered to what the model writes at most, which is also what counts without it",
     ),
-    "stream": ("carried", "the provider is asked for a stream in either case"),
+    "stream": (
+        "carried",
+        "the provider is asked for a stream too, but where a short answer is wanted whole",
+    ),
     "stream_options": ("approximated", "nothing is obfuscated"),
     "temperature": (
         "approximated",
