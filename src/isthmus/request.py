@@ -299,17 +299,14 @@ def is_short(request: Request, target: Target) -> bool:
     """Whether a client that wants no stream asks for so little that nobody needs one.
 
     A longer answer is streamed by the provider all the same, since a silent connection is not kept
-    for ever, and so is one for which the provider runs tools.
+    for ever; and so is one that may hold a call, since only a stream tells where a call was cut off.
     """
     if request.stream or request.operation != "messages" or request.pause is not None:
         return False
     body = request.body
     most = target.parameters.get("max_tokens", body.peek("max_tokens"))
-    if not isinstance(most, int) or most > SHORT or "mcp_servers" in body:
-        return False
-    tools = body.peek("tools")
-    rows = cast("list[Any]", tools) if isinstance(tools, list) else []
-    return all(isinstance(t, dict) and t.get("type") in (None, "custom") for t in rows)
+    calls = body.peek("tools") or "mcp_servers" in body
+    return isinstance(most, int) and most <= SHORT and not calls
 
 
 def expect(value: Any, kind: type | tuple[type, ...], path: str, wanted: str) -> Any:

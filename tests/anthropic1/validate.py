@@ -34,6 +34,7 @@ SAMPLING = {"temperature": float, "top_p": float, "top_k": int}
 """What API version 2023-06-01 still takes, though the last 1.x releases send it as extra body only."""
 PARAMETERS = {
     "messages": (sdk.message_create_params.MessageCreateParamsStreaming, SAMPLING),
+    "whole messages": (sdk.message_create_params.MessageCreateParamsNonStreaming, SAMPLING),
     "count_tokens": (sdk.MessageCountTokensParams, {}),
 }
 LISTS = (collections.abc.Iterable, collections.abc.Sequence)
@@ -106,6 +107,8 @@ def adapter(kind: str) -> TypeAdapter[Any]:
 
 def objections(kind: str, body: Any) -> list[str]:
     """What the types say against a body."""
+    if kind == "messages" and not body.get("stream"):
+        kind = "whole messages"
     try:
         adapter(kind).validate_python(body)
     except ValidationError as error:
