@@ -75,7 +75,9 @@ def test_the_soak_counts_what_goes_on_in_the_gateway() -> None:
     with opened(["isthmus"], 1.0, QUIET) as bench:
         seen = soak.soak(bench, 0.03, rest=1.6)
     assert seen.load["sent"] > 50
-    assert seen.load["completed"] > seen.failed() > 0
+    # What fails before its content another key may answer, so that no client hears of it.
+    assert seen.load["completed"] > seen.upstream["failed"] > 0
+    assert seen.upstream["failed"] >= seen.failed()
     assert seen.before.tasks > 0
     assert max(sample.descriptors for sample in seen.during) > seen.before.descriptors
     assert not [text for text in seen.complaints() if "memory" not in text]
