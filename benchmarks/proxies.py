@@ -169,7 +169,8 @@ def isthmus_config(site: Site) -> str:
     client_keys = "".join(f"\n    - {key}" for key in CLIENT_KEYS)
     provider_keys = "".join(f"\n      - {key}" for key in PROVIDER_KEYS)
     sections = [
-        f"host: 127.0.0.1\nport: {site.port}",
+        # The largest bodies are more than any model reads, and it is their way that is measured.
+        f"host: 127.0.0.1\nport: {site.port}\nforce_context_window: 1000000000",
         f"auth:\n  keys:{client_keys}",
         f"backends:\n  anthropic:\n    type: anthropic\n    api_keys:{provider_keys}\n"
         f"    base_url: http://127.0.0.1:{site.upstream}",
