@@ -11,9 +11,11 @@ import json
 import socket
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
-from isthmus.routing.places import Place
+from isthmus.request import Place
+from isthmus.routing.health import Choice
 from isthmus.storage.board import Copy
 from isthmus.storage.pools import Pools
 from isthmus.storage.shared import Line
@@ -21,12 +23,23 @@ from isthmus.storage.shared import Line
 FAMILY = "opus"
 
 
+async def chosen(
+    pools: Pools, pool: Sequence[Place], family: str, root: bytes | None, now: float
+) -> Choice | None:
+    """What is picked and may go out: where another process tries a key already, the next one."""
+    for _ in range(len(pool) + 1):
+        choice = pools.health.pick(pool, family, root, now)
+        if choice is None or await pools.granted(choice, family, now):
+            return choice
+    return None
+
+
 async def do(pools: Pools, name: str, *arguments: Any) -> Any:
     now = time.monotonic()
     if name == "choose":
         keys, root = arguments
         pool = [Place("a", key) for key in keys]
-        choice = await pools.choose(pool, FAMILY, root and root.encode(), now)
+        choice = await chosen(pools, pool, FAMILY, root and root.encode(), now)
         return choice and [choice.place.key, choice.kind]
     place = Place("a", arguments[0])
     if name == "state":

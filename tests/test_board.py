@@ -15,13 +15,14 @@ from typing import Any
 
 import pytest
 
+from isthmus.request import Place
 from isthmus.routing.health import Effect, Health, Policy
-from isthmus.routing.places import Place
 from isthmus.storage import shared
 from isthmus.storage.board import Board, Copy
 from isthmus.storage.pools import Pools
 from isthmus.storage.shared import Line
 from tests.conftest import Run
+from tests.copies import chosen
 
 A, B = Place("a", "1"), Place("a", "2")
 PROGRAM = Path(__file__).with_name("copies.py")
@@ -196,7 +197,7 @@ def test_all_copies_come_to_say_the_same(run: Run) -> None:
                 elif what == 2:
                     health.failed(place, "opus", drawn.choice(effects), 5, n * 3.0)
                 else:
-                    await Pools(health, copy.claim).choose([A, B], "opus", None, n * 3.0)
+                    await chosen(Pools(health, copy.claim), [A, B], "opus", None, n * 3.0)
                 if drawn.random() < 0.2:
                     await asyncio.sleep(0)
             assert known(board.health) != known(Health())
@@ -219,12 +220,12 @@ def test_a_probe_is_claimed_once_and_freed_for_all(run: Run) -> None:
             team[0].health.failed(A, "opus", "cool", 5, 0.0)
             team[0].health.keep(b"root", A)
             await soon(lambda: all_say(5.0, probing=False))
-            await pools[0].choose([A], "opus", None, 5.0)
+            await chosen(pools[0], [A], "opus", None, 5.0)
             await soon(lambda: all_say(5.0, probing=True))
             team[0].health.released(A, "opus")
             await soon(lambda: all_say(5.0, probing=False))
             for now in (5.0, 6.0):
-                asked = (each.choose([A], "opus", None, now) for each in pools for _ in range(5))
+                asked = (chosen(each, [A], "opus", None, now) for each in pools for _ in range(5))
                 found = await asyncio.gather(*asked)
                 assert [choice.kind for choice in found if choice is not None] == ["probe"]
                 winner = pools[next(at for at, choice in enumerate(found) if choice) // 5]
@@ -237,7 +238,7 @@ def test_a_probe_is_claimed_once_and_freed_for_all(run: Run) -> None:
                 winner.health.released(A, "opus")
                 await soon(lambda now=now: all_say(now, probing=False))
             # Whoever comes too late for the key of the conversation gets another at once.
-            asked = (each.choose([A, B], "opus", b"root", 7.0) for each in pools)
+            asked = (chosen(each, [A, B], "opus", b"root", 7.0) for each in pools)
             kinds = [choice.kind for choice in await asyncio.gather(*asked) if choice is not None]
             assert sorted(kinds) == ["open", "open", "probe"]
 
@@ -296,7 +297,7 @@ def test_an_owner_out_of_reach_stops_nobody(run: Run, monkeypatch: pytest.Monkey
         await copy.join()
         copy.health.failed(A, "opus", "cool", 5, 0.0)
         assert copy.health.choose([A], "opus", None, 1.0) is None
-        choice = await Pools(copy.health, copy.claim).choose([A], "opus", None, 5.0)
+        choice = await chosen(Pools(copy.health, copy.claim), [A], "opus", None, 5.0)
         assert choice == (A, "probe")
         copy.health.answered(A, "opus", (), 5.5)
         assert copy.health.choose([A], "opus", None, 6.0) == A

@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
+from isthmus.request import Place
 from isthmus.routing.choose import Rotation, digest_of, nearest, weight_in
-from isthmus.routing.places import Place
 
 A, B, C = (Place("a", label) for label in ("1", "2", "3"))
 

@@ -24,7 +24,7 @@ from isthmus.config import (
     pools,
 )
 from isthmus.profile_settings import ProfileConfig
-from isthmus.routing.places import Place
+from isthmus.request import Place
 from isthmus.routing_settings import ModelDefaults, RetryConfig, RewriteConfig
 from isthmus.sections import Section
 

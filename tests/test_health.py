@@ -10,9 +10,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from isthmus.request import Place
 from isthmus.routing import health
 from isthmus.routing.health import Choice, Effect, Health, Policy
-from isthmus.routing.places import Place
 from tests.test_allowance import limits
 
 A, B, C = POOL = tuple(Place("a", label) for label in ("1", "2", "3"))

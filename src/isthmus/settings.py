@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from isthmus.backend_settings import BACKEND_TYPES, BackendConfig
 from isthmus.profile_settings import PriceConfig, ProfileConfig
-from isthmus.routing.places import Place
+from isthmus.request import Place
 from isthmus.routing_settings import ModelDefaults, ModelLimits, RetryConfig, RewriteConfig
 from isthmus.sections import (
     BodyBytes,

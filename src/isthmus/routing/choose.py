@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from math import log
 
-from isthmus.routing.places import Place
+from isthmus.request import Place
 
 Weight = Callable[[Place], float]
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
-from isthmus.request import Headers
+from isthmus.request import Headers, Place
 from isthmus.routing import circuit
 from isthmus.routing.allowance import Limits, limits_in, read_retry_after
 from isthmus.routing.choose import Rotation, digest_of, nearest, weight_in
@@ -25,7 +25,6 @@ from isthmus.routing.circuit import (
     State,
     standing_of,
 )
-from isthmus.routing.places import Place
 
 __all__ = ["Choice", "Effect", "Health", "Policy", "Row", "Standing", "State", "read_retry_after"]
 

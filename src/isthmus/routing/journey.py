@@ -11,10 +11,9 @@ from math import ceil, inf
 from typing import NamedTuple
 
 from isthmus.errors import GatewayError
-from isthmus.request import Operation, Request, Target
+from isthmus.request import Operation, Place, Request, Target
 from isthmus.routing.conversation import Conversation
 from isthmus.routing.health import FAMILY_LENGTH, Choice, Health, State, read_retry_after
-from isthmus.routing.places import Place
 from isthmus.routing.retry import Budget, Rule, may_repeat, pause_before, rule_of
 from isthmus.routing.route import Candidate, Leg, Route, Router
 

@@ -9,8 +9,7 @@ from typing import Any, TypeVar
 
 from isthmus.errors import refuse
 from isthmus.profiles import Profiles
-from isthmus.request import Target
-from isthmus.routing.places import Place
+from isthmus.request import Place, Target
 from isthmus.routing.rules import Rules
 from isthmus.routing.selector import (
     Hybrid,

@@ -22,10 +22,9 @@ from dataclasses import replace
 from isthmus.errors import GatewayError, hidden, refuse
 from isthmus.event import Event, stream_error
 from isthmus.pipeline import Answer, Call, Step
-from isthmus.request import Attempt, Request
+from isthmus.request import Attempt, Place, Request
 from isthmus.routing.health import Choice
 from isthmus.routing.journey import Journey, Pick, Surroundings, Trial, family, plain
-from isthmus.routing.places import Place
 from isthmus.routing.retry import rule_of
 
 SWITCH = "x-isthmus-failover"

@@ -13,8 +13,8 @@ from typing import Any, Protocol
 
 import structlog
 
+from isthmus.request import Place
 from isthmus.routing.health import WHOLE, Event, Health, Policy
-from isthmus.routing.places import Place
 
 NAME = "keys"
 """What the board is called on the line."""

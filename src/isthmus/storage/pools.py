@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
 from typing import Protocol
 
+from isthmus.request import Place
 from isthmus.routing.health import Choice, Health
-from isthmus.routing.places import Place
 
 
 class Claim(Protocol):
@@ -29,21 +28,6 @@ class Pools:
     def __init__(self, health: Health, claim: Claim = always) -> None:
         self.health = health
         self._claim = claim
-
-    async def choose(
-        self,
-        pool: Sequence[Place],
-        family: str,
-        root: bytes | None,
-        now: float,
-        tried: Collection[Place] = (),
-    ) -> Choice | None:
-        """As ``Health.pick``, and granted."""
-        for _ in range(len(pool) + 1):
-            choice = self.health.pick(pool, family, root, now, tried)
-            if choice is None or await self.granted(choice, family, now):
-                return choice
-        return None
 
     async def granted(self, choice: Choice, family: str, now: float) -> bool:
         """Whether the attempt that ``Health.pick`` has chosen may go out; waits for a probe's claim only.
